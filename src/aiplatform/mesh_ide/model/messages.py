@@ -1,0 +1,160 @@
+"""What nodes say to each other: one frame is one message, MessagePack, tagged.
+
+``encode`` and ``decode`` live in ``mesh.codec``, which also enforces the bounds. Fields are
+added at the end with defaults; unknown trailing fields are ignored by older nodes.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from aiplatform.mesh_ide.model.entries import BatchSlice, FileVector, SessionCertificate
+from aiplatform.mesh_ide.model.enums import NodeType
+from aiplatform.mesh_ide.model.ids import BlobHash, FileId, Fingerprint, NodeId, WorkspaceId
+
+
+class Message(Struct, frozen=True, array_like=True, tag_field="kind"):
+    """Anything that fits a frame."""
+
+
+class Hello(Message, tag=1):
+    """First message on a link, both ways. ``clock_ms`` shows a clock that is years off.
+
+    ``location`` and ``capabilities`` are announced by nodes that know them.
+    """
+
+    workspace: WorkspaceId
+    node: NodeId
+    name: str
+    node_type: NodeType
+    certificate: SessionCertificate
+    addresses: tuple[str, ...]
+    roster_digest: bytes
+    clock_ms: int
+    location: str = ""
+    capabilities: tuple[str, ...] = ()
+
+
+class RosterExchange(Message, tag=2):
+    """Signed roster records the receiver may lack, encoded; sent when digests differ."""
+
+    records: tuple[bytes, ...]
+
+
+class Certificates(Message, tag=3):
+    """Session certificates of sessions whose entries follow."""
+
+    certificates: tuple[SessionCertificate, ...]
+
+
+class Ping(Message, tag=4):
+    """Heartbeat. ``load`` is reserved for measured load."""
+
+    nonce: int
+    sent_ms: int
+    load: float = -1.0
+
+
+class Pong(Message, tag=5):
+    """Answer to the ping of the same nonce."""
+
+    nonce: int
+    sent_ms: int
+
+
+class RangeSummary(Struct, frozen=True, array_like=True):
+    """The heads with ``low <= file id < high`` (``high`` empty: no end) in one fingerprint."""
+
+    low: bytes
+    high: bytes
+    count: int
+    fingerprint: bytes
+
+
+class RangeItems(Struct, frozen=True, array_like=True):
+    """All heads within a small range: file ids and fingerprints, ascending."""
+
+    low: bytes
+    high: bytes
+    items: tuple[tuple[FileId, Fingerprint], ...]
+
+
+class Reconcile(Message, tag=6):
+    """One step of range-based set reconciliation over (file id, fingerprint).
+
+    ``answered`` are ranges whose items the sender has compared already and now shows in return.
+    """
+
+    session: int
+    summaries: tuple[RangeSummary, ...] = ()
+    asked: tuple[RangeItems, ...] = ()
+    answered: tuple[RangeItems, ...] = ()
+
+
+class Vectors(Message, tag=7):
+    """What the sender holds of these files. ``is_request``: send me what I lack of them."""
+
+    vectors: tuple[tuple[FileId, FileVector], ...]
+    is_request: bool
+
+
+class Entries(Message, tag=8):
+    """Signed entries, parents before children."""
+
+    slices: tuple[BatchSlice, ...]
+
+
+class Stored(Message, tag=9):
+    """The sender has these heads, entries and content, on its disk. Acknowledges and announces."""
+
+    heads: tuple[tuple[FileId, Fingerprint], ...]
+
+
+class BlobRequest(Message, tag=10):
+    """Send these blobs; for each the first chunk wanted (resumes a broken transfer)."""
+
+    blobs: tuple[tuple[BlobHash, int], ...]
+
+
+class BlobPart(Struct, frozen=True, array_like=True):
+    """One chunk of a blob; ``size`` is the whole blob's."""
+
+    blob: BlobHash
+    size: int
+    index: int
+    content: bytes
+
+
+class Blobs(Message, tag=11):
+    """Chunks, many small ones or one large, about 1 MiB together."""
+
+    parts: tuple[BlobPart, ...]
+
+
+class BlobsMissing(Message, tag=12):
+    """The sender was asked for these and does not have them now."""
+
+    blobs: tuple[BlobHash, ...]
+
+
+class Goodbye(Message, tag=13):
+    """The sender leaves on purpose."""
+
+    reason: str
+
+
+AnyMessage = (
+    Hello
+    | RosterExchange
+    | Certificates
+    | Ping
+    | Pong
+    | Reconcile
+    | Vectors
+    | Entries
+    | Stored
+    | BlobRequest
+    | Blobs
+    | BlobsMissing
+    | Goodbye
+)
