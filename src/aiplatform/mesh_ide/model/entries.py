@@ -12,7 +12,14 @@ from typing import Final
 from msgspec import Struct, field
 
 from aiplatform.mesh_ide.model.enums import BaseInference, EntryKind, FileMode, PrincipalKind
-from aiplatform.mesh_ide.model.ids import BlobHash, EntryId, FileId, NodeId, SessionId
+from aiplatform.mesh_ide.model.ids import (
+    NO_ENTRY,
+    BlobHash,
+    EntryId,
+    FileId,
+    NodeId,
+    SessionId,
+)
 
 ENTRIES_PER_BATCH_MAX: Final = 256
 """Bounds an inclusion proof to eight hashes and a first frame to what merges in one tick."""
@@ -59,14 +66,17 @@ class Entry(Struct, frozen=True, array_like=True):
         mode: what the file is after the change.
         is_text: the result is a text document (UTF-8, within ``TEXT_BYTES_MAX``).
         branch: names the CRDT author: the Loro peer id is derived from (session, file, branch),
-            see ``documents.engine.derive_peer``. It is the sequence number of the entry that
-            began the branch; an update whose base lacks the branch's tip begins a new one.
+            see ``documents.engine.peers``. 1, 2, ... within (session, file): an update whose
+            base lacks the tip of the branch begins a new one. 0 where there are no operations.
         is_save: counts as a version.
         time_ms: the author's clock, milliseconds since the Unix epoch. Shown, never trusted.
         principal: for whom.
         inference: how the base was found.
         payload: CRDT operations of an ``UPDATE``; empty otherwise.
         key_epoch: the group key that sealed ``payload``; 0 means plain (reserved).
+        lineage: id of the genesis or replace this entry builds on; ``NO_ENTRY`` for those
+            themselves and for the tree document.
+        depth: 1 + the greatest depth of its parents (1 for none): a Lamport clock of the file.
     """
 
     session: SessionId
@@ -86,13 +96,12 @@ class Entry(Struct, frozen=True, array_like=True):
     inference: BaseInference
     payload: bytes
     key_epoch: int = 0
+    lineage: EntryId = NO_ENTRY
+    depth: int = 1
 
 
 class EntryDraft(Struct, frozen=True):
-    """An entry before its session gave it a sequence, a hash and a signature.
-
-    ``branch`` is 0 for "begin a new branch here": sealing puts the own sequence number in.
-    """
+    """An entry before its session gave it a sequence, a hash and a signature."""
 
     file: FileId
     kind: EntryKind
@@ -106,6 +115,8 @@ class EntryDraft(Struct, frozen=True):
     principal: Principal
     inference: BaseInference
     payload: bytes
+    lineage: EntryId = NO_ENTRY
+    depth: int = 1
 
 
 class BatchHeader(Struct, frozen=True, array_like=True):

@@ -111,9 +111,9 @@ class Stored(Message, tag=9):
 
 
 class BlobRequest(Message, tag=10):
-    """Send these blobs; for each the first chunk wanted (resumes a broken transfer)."""
+    """Send these blobs: hash, size (as the entry says), first chunk wanted (to resume)."""
 
-    blobs: tuple[tuple[BlobHash, int], ...]
+    blobs: tuple[tuple[BlobHash, int, int], ...]
 
 
 class BlobPart(Struct, frozen=True, array_like=True):
@@ -143,6 +143,12 @@ class Goodbye(Message, tag=13):
     reason: str
 
 
+class Sent(Message, tag=14):
+    """Everything that ``Vectors`` asked for has been sent before this, on the same channel."""
+
+    requests: int
+
+
 AnyMessage = (
     Hello
     | RosterExchange
@@ -157,4 +163,5 @@ AnyMessage = (
     | Blobs
     | BlobsMissing
     | Goodbye
+    | Sent
 )

@@ -1,0 +1,1 @@
+"""A model rocket's flight, from the rail to the grass."""

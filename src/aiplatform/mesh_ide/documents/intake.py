@@ -1,0 +1,161 @@
+"""Intake: how the entries of others come in.
+
+verify (signature, chain, proof) → may the author write? → are the parents known? → take into the
+ledger → persist → tell. A slice is stored only with the entries that were taken; what was refused
+leaves no trace but a notice. Entries whose parents are missing are dropped and asked for again
+with their ancestors: keeping them would need an unbounded waiting room.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final, Protocol
+
+from aiplatform.mesh_ide.documents.ledger import Ledger
+from aiplatform.mesh_ide.documents.notices import (
+    EntriesStored,
+    FilesChanged,
+    Notice,
+    ParentsMissing,
+    PathsChanged,
+    PeerMisbehaved,
+)
+from aiplatform.mesh_ide.documents.state import Refusal
+from aiplatform.mesh_ide.identity.subsets import subset
+from aiplatform.mesh_ide.model.entries import BatchSlice, EntryRef, KnownEntry
+from aiplatform.mesh_ide.model.ids import TREE_FILE, EntryId, FileId, NodeId, SessionId
+from aiplatform.mesh_ide.ports.jobs import (
+    ImportTree,
+    Job,
+    Persist,
+    Persisted,
+    SlicesVerified,
+    TreeImported,
+    VerifySlices,
+)
+from aiplatform.mesh_ide.ports.store import PutEntries, PutRecord, RecordKind, Write
+
+_RECENT_MAX: Final = 8192
+"""Dots remembered to catch an equivocation before its first half is on the disk; afterwards the
+store's unique key catches it."""
+
+
+class AuthorPolicy(Protocol):
+    """Who may write what: answered by membership."""
+
+    def objection(self, session: SessionId, sequence: int, deliverer: NodeId) -> str | None:
+        """Return why this author's entry is not taken, or ``None`` if it is."""
+
+
+class Intake:
+    """Takes verified entries of others into the ledger.
+
+    Invariants:
+        1. an entry is announced (``EntriesStored``) only after it is durable.
+        2. two different entries with one dot are never both taken.
+    """
+
+    def __init__(self, ledger: Ledger, policy: AuthorPolicy) -> None:
+        self._ledger = ledger
+        self._policy = policy
+        self._recent: OrderedDict[tuple[SessionId, int], EntryId] = OrderedDict()
+        self._persisting: dict[
+            int, tuple[NodeId, tuple[BatchSlice, ...], tuple[FileId, ...], dict[EntryRef, bytes]]
+        ] = {}
+
+    def receive(self, peer: NodeId, slices: tuple[BatchSlice, ...]) -> list[Job | Notice]:
+        """Begin to check what a peer sent."""
+        return [VerifySlices(peer, slices)] if slices else []
+
+    def on_verified(self, result: SlicesVerified, ticket: int) -> list[Job | Notice]:
+        """Take what may be taken; persist it."""
+        out: list[Job | Notice] = [
+            PeerMisbehaved(result.peer, fault.reason) for fault in result.faults
+        ]
+        missing: dict[FileId, None] = {}
+        objections: dict[str, None] = {}
+        stored: list[BatchSlice] = []
+        writes: list[Write] = []
+        taken: list[KnownEntry] = []
+        for piece, entries in result.good:
+            chosen: list[int] = []
+            for position, known in enumerate(entries):
+                verdict = self._consider(known, result.peer)
+                if verdict is True:
+                    chosen.append(position)
+                elif isinstance(verdict, PeerMisbehaved):
+                    out.append(verdict)
+                elif verdict is Refusal.MISSING_PARENTS:
+                    missing[known.entry.file] = None
+                elif isinstance(verdict, str):
+                    objections[verdict] = None
+            if chosen:
+                kept = tuple(entries[position] for position in chosen)
+                part = piece if len(kept) == len(entries) else subset(piece, entries, chosen)
+                stored.append(part)
+                writes.append(PutEntries(part, kept))
+                taken.extend(kept)
+        out.extend(PeerMisbehaved(result.peer, objection) for objection in objections)
+        if missing:
+            out.append(ParentsMissing(result.peer, tuple(missing)))
+        if taken:
+            out.extend(self._store(result.peer, tuple(stored), taken, writes, ticket))
+        return out
+
+    def _consider(self, known: KnownEntry, peer: NodeId) -> bool | Refusal | str | PeerMisbehaved:
+        dot = (known.ref.session, known.ref.sequence)
+        seen = self._recent.get(dot)
+        if seen is not None and seen != known.ref.id:
+            return PeerMisbehaved(peer, "two entries with one sequence number", (known.encoded,))
+        objection = self._policy.objection(*dot, peer)
+        if objection is not None:
+            return objection
+        outcome = self._ledger.accept(known)
+        if isinstance(outcome, Refusal):
+            return outcome
+        self._recent[dot] = known.ref.id
+        if len(self._recent) > _RECENT_MAX:
+            self._recent.popitem(last=False)
+        return True
+
+    def _store(
+        self,
+        peer: NodeId,
+        slices: tuple[BatchSlice, ...],
+        taken: list[KnownEntry],
+        writes: list[Write],
+        ticket: int,
+    ) -> list[Job | Notice]:
+        files = tuple(dict.fromkeys(known.entry.file for known in taken))
+        encoded = {known.ref: known.encoded for known in taken}
+        self._persisting[ticket] = (peer, slices, files, encoded)
+        writes.extend(self._ledger.record_of(file) for file in files)
+        out: list[Job | Notice] = []
+        tree = tuple(known for known in taken if known.entry.file == TREE_FILE)
+        if tree:
+            out.append(ImportTree(tree))
+        out.append(Persist(ticket, tuple(writes)))
+        out.append(FilesChanged(files, peer))
+        return out
+
+    def on_tree_imported(self, result: TreeImported) -> list[Job | Notice]:
+        """Take the new places into the index."""
+        return [PathsChanged(tuple(self._ledger.index.apply(result.places)))]
+
+    def on_persisted(self, result: Persisted) -> list[Job | Notice]:
+        """Tell what is durable; an equivocation found by the store becomes a proof."""
+        finished = self._persisting.pop(result.ticket, None)
+        if finished is None:
+            return []
+        peer, slices, files, encoded = finished
+        out: list[Job | Notice] = []
+        for ref in result.refused:
+            proof = encoded[ref]
+            out.append(PeerMisbehaved(peer, "two entries with one sequence number", (proof,)))
+        out.append(EntriesStored(slices, files, peer))
+        return out
+
+
+def equivocation_record(session: SessionId, proof: tuple[bytes, ...]) -> PutRecord:
+    """Return the write that keeps the proof of an equivocation."""
+    return PutRecord(RecordKind.EQUIVOCATION, session, b"".join(proof))

@@ -1,0 +1,76 @@
+"""What the document parts tell the rest of the node: past tense, addressed to nobody."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from aiplatform.mesh_ide.documents.places import PathChange
+from aiplatform.mesh_ide.model.entries import BatchSlice, EntryRef
+from aiplatform.mesh_ide.model.ids import FileId, NodeId
+
+
+class FilesChanged(Struct, frozen=True):
+    """These files have another frontier now (in memory; ``EntriesStored`` follows)."""
+
+    files: tuple[FileId, ...]
+    peer: NodeId | None
+    """Who brought it; ``None``: this node wrote it."""
+
+    written: tuple[EntryRef, ...] = ()
+    """For this node's own: the new entry of each file, in the order of ``files``."""
+
+
+class PathsChanged(Struct, frozen=True):
+    """These files stand elsewhere in the tree now."""
+
+    changes: tuple[PathChange, ...]
+
+
+class EntriesStored(Struct, frozen=True):
+    """These entries are durable: they may be acknowledged, sent and announced."""
+
+    slices: tuple[BatchSlice, ...]
+    files: tuple[FileId, ...]
+    peer: NodeId | None
+    tags: tuple[int, ...] = ()
+
+
+class ParentsMissing(Struct, frozen=True):
+    """Entries of these files came before what they build on: ask for what lies between."""
+
+    peer: NodeId
+    files: tuple[FileId, ...]
+
+
+class PeerMisbehaved(Struct, frozen=True):
+    """A peer sent what no honest node sends.
+
+    ``proof`` holds, for an equivocation, the two contradicting entries.
+    """
+
+    peer: NodeId
+    reason: str
+    proof: tuple[bytes, ...] = ()
+
+
+class FilesReleased(Struct, frozen=True):
+    """Nobody is writing these files any more: whoever waited may look again."""
+
+    files: tuple[FileId, ...]
+
+
+class StorageChanged(Struct, frozen=True):
+    """The store refuses to write (``problem`` says why), or works again (``None``)."""
+
+    problem: str | None
+
+
+Notice = (
+    FilesChanged
+    | PathsChanged
+    | EntriesStored
+    | ParentsMissing
+    | PeerMisbehaved
+    | FilesReleased
+    | StorageChanged
+)

@@ -1,0 +1,90 @@
+"""The join protocol over iroh: one bidirectional stream, one small frame each way.
+
+The end of the stream is the end of the frame, so there is no length to lie about. QUIC's
+handshake proves the key of who asks (RFC 9001, with raw public keys as of RFC 7250).
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from iroh import Connection, Endpoint, EndpointAddr, IrohError
+
+from aiplatform.mesh_ide.mesh.adapters.iroh.closing import CloseCode, close, explain
+from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import JOIN_ALPN
+from aiplatform.mesh_ide.mesh.adapters.joins import (
+    ANSWER_TIMEOUT_S,
+    READ_TIMEOUT_S,
+    JoinBusyError,
+    JoinGate,
+    check_join_frame,
+)
+from aiplatform.mesh_ide.model.errors import MeshIDEError
+from aiplatform.mesh_ide.model.ids import NodeId, short
+from aiplatform.mesh_ide.ports.errors import PeerUnreachableError
+from aiplatform.mesh_ide.ports.transport import JOIN_FRAME_BYTES_MAX, LinkListener
+
+
+async def serve(connection: Connection, gate: JoinGate, listener: LinkListener) -> None:
+    """Answer the one request of a connection and close it, whatever the peer does."""
+    peer = NodeId(connection.remote_id().to_bytes())
+    code, detail = CloseCode.SHUTDOWN, "done"
+    try:
+        with gate.admit(peer, asyncio.get_running_loop().time()):
+            await _answer(connection, peer, listener)
+    except JoinBusyError as error:
+        code, detail = CloseCode.BUSY, str(error)
+    except TimeoutError:
+        code, detail = CloseCode.FAULT, "the join request took too long"
+    except IrohError:
+        code, detail = CloseCode.FAULT, "the join request is malformed or too large"
+    except MeshIDEError as error:
+        code, detail = CloseCode.REFUSED, str(error)
+    finally:
+        close(connection, code, detail)
+
+
+async def _answer(connection: Connection, peer: NodeId, listener: LinkListener) -> None:
+    async with asyncio.timeout(READ_TIMEOUT_S):
+        stream = await connection.accept_bi()
+        request = await stream.recv().read_to_end(JOIN_FRAME_BYTES_MAX)
+    async with asyncio.timeout(ANSWER_TIMEOUT_S):
+        answer = await listener.on_join(peer, request)
+    check_join_frame(answer, "answer")
+    async with asyncio.timeout(READ_TIMEOUT_S):
+        sender = stream.send()
+        await sender.write_all(answer)
+        await sender.finish()
+        await connection.closed()  # the asker closes when it has read; closing first could cut it
+
+
+async def ask(
+    endpoint: Endpoint, peer: NodeId, address: EndpointAddr, request: bytes, timeout_s: float
+) -> bytes:
+    """Send one request and return the answer.
+
+    Raises:
+        PeerUnreachableError: nobody answered in time, or the request was turned away.
+    """
+    connection: Connection | None = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            connection = await endpoint.connect(address, JOIN_ALPN)
+            stream = await connection.open_bi()
+            sender = stream.send()
+            await sender.write_all(request)
+            await sender.finish()
+            return await stream.recv().read_to_end(JOIN_FRAME_BYTES_MAX)
+    except TimeoutError:
+        where = ", ".join(address.direct_addresses())
+        raise PeerUnreachableError(
+            f"{short(peer)} did not answer at {where} within {timeout_s:g} s: check that it runs "
+            "and that UDP reaches it"
+        ) from None
+    except IrohError as error:
+        reason = connection.close_reason() if connection else None
+        words = explain(reason or error.message()).detail
+        raise PeerUnreachableError(f"{short(peer)} gave no answer: {words}") from None
+    finally:
+        if connection is not None:
+            close(connection, CloseCode.SHUTDOWN, "done")

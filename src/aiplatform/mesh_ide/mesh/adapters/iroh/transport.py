@@ -1,0 +1,392 @@
+"""The transport: who is linked, who is dialled, who waits at the door."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from iroh import Connection, Endpoint, Incoming, IrohError, SecretKey
+
+from aiplatform.mesh_ide.mesh.adapters.channels import check_frame, no_link
+from aiplatform.mesh_ide.mesh.adapters.delivery import Delivery
+from aiplatform.mesh_ide.mesh.adapters.iroh.closing import (
+    CloseCode,
+    LinkOverError,
+    close,
+    explain,
+    how_it_ended,
+)
+from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import (
+    JOIN_ALPN,
+    LINK_ALPN,
+    Listen,
+    bind,
+    dialable_addresses,
+    target,
+)
+from aiplatform.mesh_ide.mesh.adapters.iroh.greeting import (
+    GREETING_BYTES,
+    INCARNATION_BYTES,
+    Greeting,
+    Verdict,
+    decode_greeting,
+    encode_greeting,
+    judge,
+)
+from aiplatform.mesh_ide.mesh.adapters.iroh.joining import ask, serve
+from aiplatform.mesh_ide.mesh.adapters.iroh.link import Handshake, IrohLink, open_stream
+from aiplatform.mesh_ide.mesh.adapters.joins import JoinGate, check_join_frame
+from aiplatform.mesh_ide.mesh.adapters.tasks import TaskOwner
+from aiplatform.mesh_ide.model.enums import Channel
+from aiplatform.mesh_ide.model.ids import NodeId, short
+from aiplatform.mesh_ide.ports.errors import BadFrameError, PeerUnreachableError
+from aiplatform.mesh_ide.ports.transport import LinkEnd, LinkListener, LinkStats
+
+DIAL_TIMEOUT_S: Final = 8.0
+"""Below the ten seconds of ``Transport.dial``, with room for the answer to be told."""
+
+HANDSHAKE_TIMEOUT_S: Final = 5.0
+"""For somebody who dialled us to finish the handshake and greet."""
+
+PARKED_S_MAX: Final = 3.0
+"""How long our own dial goes before the peer's, which waits at the door. Longer than handshake
+and greeting take at a satellite's round trip of 0.6 s; then the peer's way is the one that works
+(our addresses of it may be stale)."""
+
+HANDSHAKES_MAX: Final = 64
+"""Incoming connections that did not get so far as to be told apart."""
+
+_UNPROVEN_MAX: Final = 16
+"""Above so many handshakes, senders first prove their address (RFC 9000, section 8.1.2)."""
+
+_CLOSE_TIMEOUT_S: Final = 1.5
+"""For the last packets to go out. iroh waits 3 s for peers that are gone; ``close`` may not."""
+
+
+class _Dial:
+    """A dial under way."""
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.deadline: asyncio.Timeout | None = None
+        self.guest: Handshake | None = None
+
+
+class IrohTransport:
+    """``Transport`` over iroh.
+
+    Args of the constructor:
+        seed: the node's Ed25519 seed, 32 bytes; the public key is the node's id and address.
+        port: UDP port for IPv4 and IPv6; 0 takes any.
+        port_range: ports tried in order when ``port`` is taken.
+        listen: all interfaces or loopback only.
+        relay_url: an iroh relay, for nodes behind NAT; none is used unless named.
+
+    Invariants:
+        1. A peer has at most one of: a link, a dial.
+        2. Every link was told up once, and is told down once.
+        3. Links, dials and guests belong to allowed keys.
+    """
+
+    def __init__(
+        self,
+        seed: bytes,
+        *,
+        port: int = 0,
+        port_range: range = range(0),
+        listen: Listen = Listen.EVERYWHERE,
+        relay_url: str | None = None,
+    ) -> None:
+        self.node = NodeId(SecretKey.from_bytes(seed).public().to_bytes())
+        self._seed = seed
+        self._ports = (port, *(other for other in port_range if other != port))
+        self._listen = listen
+        self._relay_url = relay_url
+        self._allowed: frozenset[NodeId] = frozenset()
+        self._links: dict[NodeId, tuple[IrohLink, asyncio.Task[None]]] = {}
+        self._dials: dict[NodeId, _Dial] = {}
+        self._handshakes = 0
+        self._incarnation = secrets.token_bytes(INCARNATION_BYTES)
+        self._serial = 0
+        self._gate = JoinGate()
+        self._tasks = TaskOwner(f"iroh transport {short(self.node)}")
+        self._endpoint: Endpoint | None = None
+        self._listener: LinkListener | None = None
+        self._delivery: Delivery | None = None
+        self._is_closing = False
+
+    # --- what the port says -----------------------------------------------------------------
+
+    async def start(self, listener: LinkListener) -> tuple[str, ...]:
+        """See ``Transport.start``."""
+        assert self._listener is None, "a transport starts once"
+        self._endpoint = await bind(self._seed, self._listen, self._ports, self._relay_url)
+        self._listener = listener
+        self._delivery = Delivery(asyncio.get_running_loop())
+        await self._tasks.start()
+        self._tasks.run(self._accept(self._endpoint), "accept")
+        return dialable_addresses(self._endpoint)
+
+    def allow(self, peers: frozenset[NodeId]) -> None:
+        """See ``Transport.allow``."""
+        self._allowed = peers
+        for peer in [*self._links, *self._dials]:
+            if peer not in peers:
+                self._end(peer, CloseCode.REFUSED, "no longer a member")
+
+    def dial(self, peer: NodeId, addresses: Sequence[str]) -> None:
+        """See ``Transport.dial``."""
+        if not self._tasks.is_running or peer in self._links or peer in self._dials:
+            return
+        dial = self._dials[peer] = _Dial()
+        dial.task = self._tasks.spawn(
+            self._dial(peer, tuple(addresses), dial), f"dial {short(peer)}"
+        )
+
+    def send_nowait(self, peer: NodeId, channel: Channel, frame: bytes) -> None:
+        """See ``Transport.send_nowait``."""
+        check_frame(frame)
+        self._standing(peer).queues[channel].put_nowait(frame)
+
+    async def send(self, peer: NodeId, channel: Channel, frame: bytes) -> None:
+        """See ``Transport.send``."""
+        check_frame(frame)
+        await self._standing(peer).queues[channel].put(frame)
+
+    def disconnect(self, peer: NodeId, detail: str) -> None:
+        """See ``Transport.disconnect``; a dial under way ends the same way."""
+        self._end(peer, CloseCode.DISCONNECT, detail)
+
+    async def request_join(
+        self, peer: NodeId, addresses: Sequence[str], request: bytes, timeout_s: float
+    ) -> bytes:
+        """See ``Transport.request_join``."""
+        check_join_frame(request, "request")
+        address = target(peer, addresses, self._relay_url)
+        if self._endpoint is None or not self._tasks.is_running or address is None:
+            where = ", ".join(addresses) or "no address"
+            raise PeerUnreachableError(f"{short(peer)} cannot be dialled at {where}")
+        return await ask(self._endpoint, peer, address, request, timeout_s)
+
+    def stats(self) -> tuple[LinkStats, ...]:
+        """See ``Transport.stats``."""
+        return tuple(link.stats() for link, _ in self._links.values())
+
+    async def close(self) -> None:
+        """See ``Transport.close``; takes at most two seconds."""
+        self._is_closing = True
+        for peer in [*self._links, *self._dials]:
+            self._end(peer, CloseCode.SHUTDOWN, "shutting down")
+        if self._delivery is not None:
+            self._delivery.flush()
+        try:
+            await self._tasks.stop()
+        finally:
+            endpoint, self._endpoint = self._endpoint, None
+            if endpoint is not None:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                        await endpoint.close()
+
+    # --- dialling ---------------------------------------------------------------------------
+
+    async def _dial(self, peer: NodeId, addresses: tuple[str, ...], dial: _Dial) -> None:
+        outcome: Handshake | LinkOverError
+        try:
+            outcome = await self._shake_hands(peer, addresses, dial)
+        except LinkOverError as failed:
+            outcome = failed
+        assert self._dials.pop(peer) is dial, "whoever drops a dial cancels it"
+        if isinstance(outcome, Handshake):
+            self._establish(outcome)
+        if dial.guest is not None:
+            self._meet(dial.guest)
+        elif isinstance(outcome, LinkOverError):
+            self._say_down(peer, outcome.end, outcome.detail)
+
+    async def _shake_hands(
+        self, peer: NodeId, addresses: tuple[str, ...], dial: _Dial
+    ) -> Handshake:
+        """Connect, greet, and wait for the peer's greeting, which says that it took us.
+
+        Raises:
+            LinkOverError: it did not come to that.
+        """
+        if peer not in self._allowed:
+            raise LinkOverError(LinkEnd.CLOSED_BY_US, "not a member: not dialled")
+        where = ", ".join(addresses) or "no address"
+        address = target(peer, addresses, self._relay_url)
+        if address is None:
+            raise LinkOverError(LinkEnd.UNREACHABLE, f"cannot be dialled at {where}")
+        assert self._endpoint is not None, "dials begin after the start"
+        self._serial += 1
+        connection: Connection | None = None
+        is_done = False
+        try:
+            async with asyncio.timeout(DIAL_TIMEOUT_S) as dial.deadline:
+                connection = await self._endpoint.connect(address, LINK_ALPN)
+                outgoing = await open_stream(connection, Channel.CONTROL, self._own_greeting())
+                incoming = await connection.accept_uni()
+                greeting = decode_greeting(await incoming.read_exact(GREETING_BYTES))
+            is_done = True
+            return Handshake(peer, connection, greeting, incoming, outgoing)
+        except TimeoutError:
+            raise LinkOverError(
+                LinkEnd.UNREACHABLE, f"no answer at {where}: is it running, does UDP reach it?"
+            ) from None
+        except BadFrameError as error:
+            raise LinkOverError(LinkEnd.FAULT, str(error)) from None
+        except IrohError as error:
+            if connection is not None:
+                raise how_it_ended(connection, error) from None
+            over = explain(error.message())
+            is_lost = over.end is LinkEnd.LOST
+            raise LinkOverError(LinkEnd.UNREACHABLE if is_lost else over.end, over.detail) from None
+        finally:
+            if connection is not None and not is_done:
+                close(connection, CloseCode.CROSSED, "this dial was given up")
+
+    # --- being dialled ----------------------------------------------------------------------
+
+    async def _accept(self, endpoint: Endpoint) -> None:
+        while True:
+            incoming = await endpoint.accept_next()
+            if incoming is None:
+                return
+            with suppress(IrohError):  # who came may have left again
+                if await self._has_place(incoming):
+                    self._tasks.run(self._welcome(incoming), "welcome")
+
+    async def _has_place(self, incoming: Incoming) -> bool:
+        """Turn away who comes while too many others are on the threshold."""
+        if self._handshakes >= HANDSHAKES_MAX:
+            await incoming.refuse()
+            return False
+        if self._handshakes >= _UNPROVEN_MAX and not await incoming.remote_addr_validated():
+            await incoming.retry()
+            return False
+        return True
+
+    async def _welcome(self, incoming: Incoming) -> None:
+        """Finish a handshake and tell apart who came: strangers hear it and are read no further."""
+        self._handshakes += 1
+        try:
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+                connection = await (await incoming.accept()).connect()
+                guest = await self._greet(connection) if connection.alpn() == LINK_ALPN else None
+        except (TimeoutError, IrohError):
+            return  # it never became anything that the listener could have heard of
+        finally:
+            self._handshakes -= 1
+        if guest is not None:
+            self._meet(guest)
+        elif connection.alpn() == JOIN_ALPN and self._listener is not None:
+            await serve(connection, self._gate, self._listener)
+
+    async def _greet(self, connection: Connection) -> Handshake | None:
+        """Read the greeting of an allowed key, or close."""
+        peer = NodeId(connection.remote_id().to_bytes())
+        if peer not in self._allowed:
+            close(connection, CloseCode.REFUSED, "this key is not a member: join first")
+            return None
+        try:
+            stream = await connection.accept_uni()
+            greeting = decode_greeting(await stream.read_exact(GREETING_BYTES))
+        except BadFrameError as error:
+            close(connection, CloseCode.FAULT, str(error))
+            return None
+        return Handshake(peer, connection, greeting, stream, None)
+
+    def _meet(self, guest: Handshake) -> None:
+        """Decide about an incoming connection."""
+        peer = guest.peer
+        if peer not in self._allowed or self._is_closing:
+            close(guest.connection, CloseCode.REFUSED, "this key is not a member: join first")
+            return
+        link = self._links.get(peer)
+        dial = self._dials.get(peer)
+        standing = link[0].greeting if link else None
+        verdict = judge(self.node, peer, guest.greeting, standing, is_dialling=dial is not None)
+        if verdict is Verdict.DROP:
+            close(guest.connection, CloseCode.CROSSED, "another link of the two nodes stands")
+        elif verdict is Verdict.PARK and dial is not None:
+            self._park(dial, guest)
+        else:
+            if dial is not None:
+                self._drop_dial(peer)
+            if link is not None:
+                detail = "replaced by a newer connection of the same key"
+                self._take_down(peer, CloseCode.REPLACED, LinkEnd.LOST, detail)
+            self._establish(guest)
+
+    def _park(self, dial: _Dial, guest: Handshake) -> None:
+        if dial.guest is not None:
+            close(dial.guest.connection, CloseCode.CROSSED, "a newer connection came")
+        dial.guest = guest
+        if dial.deadline is not None:
+            latest = asyncio.get_running_loop().time() + PARKED_S_MAX
+            planned = dial.deadline.when()
+            with suppress(RuntimeError):  # the deadline has just been reached or left
+                dial.deadline.reschedule(min(planned, latest) if planned else latest)
+
+    # --- links ------------------------------------------------------------------------------
+
+    def _establish(self, handshake: Handshake) -> None:
+        peer = handshake.peer
+        assert self._delivery is not None, "links begin after the start"
+        assert self._listener is not None, "links begin after the start"
+        deliver = partial(self._deliver, peer)
+        link = IrohLink(handshake, self._own_greeting(), deliver)
+        task = self._tasks.spawn(self._run(link), f"link {short(peer)}")
+        self._links[peer] = (link, task)
+        self._delivery.now(partial(self._listener.on_link_up, peer, link.address))
+
+    async def _run(self, link: IrohLink) -> None:
+        over = await link.run()
+        standing = self._links.get(link.peer)
+        if standing is not None and standing[0] is link:
+            del self._links[link.peer]
+            self._say_down(link.peer, over.end, over.detail)
+
+    def _deliver(self, peer: NodeId, channel: Channel, frame: bytes) -> None:
+        if self._delivery is not None and self._listener is not None:
+            self._delivery.now(partial(self._listener.on_frame, peer, channel, frame))
+
+    def _end(self, peer: NodeId, code: CloseCode, detail: str) -> None:
+        """End a link or a dial because we want to."""
+        if peer in self._dials:
+            self._drop_dial(peer, code)
+            self._say_down(peer, LinkEnd.CLOSED_BY_US, detail)
+        self._take_down(peer, code, LinkEnd.CLOSED_BY_US, detail)
+
+    def _drop_dial(self, peer: NodeId, code: CloseCode = CloseCode.CROSSED) -> None:
+        dial = self._dials.pop(peer)
+        if dial.task is not None:
+            dial.task.cancel()
+        if dial.guest is not None:
+            close(dial.guest.connection, code, "the dial that it waited for was given up")
+
+    def _take_down(self, peer: NodeId, code: CloseCode, end: LinkEnd, detail: str) -> None:
+        standing = self._links.pop(peer, None)
+        if standing is not None:
+            link, task = standing
+            link.end(code, detail)
+            task.cancel()
+            self._say_down(peer, end, detail)
+
+    def _say_down(self, peer: NodeId, end: LinkEnd, detail: str) -> None:
+        if self._delivery is not None and self._listener is not None:
+            self._delivery.soon(partial(self._listener.on_link_down, peer, end, detail))
+
+    def _standing(self, peer: NodeId) -> IrohLink:
+        standing = self._links.get(peer)
+        if standing is None:
+            raise no_link(peer)
+        return standing[0]
+
+    def _own_greeting(self) -> bytes:
+        return encode_greeting(Greeting(self._incarnation, self._serial))

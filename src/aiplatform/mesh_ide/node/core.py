@@ -1,0 +1,535 @@
+"""NodeCore: one node as one deterministic state machine.
+
+``handle(event, now) -> commands``. It owns the parts and translates what one tells into what
+another needs; it decides nothing that a part could decide. Events must come with a ``now`` that
+never goes backwards (the driver sees to that, whatever the system clock does).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+from blake3 import blake3
+from msgspec import Struct
+
+from aiplatform.mesh_ide.documents.authoring import Authoring
+from aiplatform.mesh_ide.documents.intake import Intake, equivocation_record
+from aiplatform.mesh_ide.documents.ledger import Ledger
+from aiplatform.mesh_ide.documents.notices import (
+    EntriesStored,
+    FilesChanged,
+    FilesReleased,
+    Notice,
+    ParentsMissing,
+    PathsChanged,
+    PeerMisbehaved,
+    StorageChanged,
+)
+from aiplatform.mesh_ide.documents.state import content_of, living
+from aiplatform.mesh_ide.mesh.membership import (
+    AllowPeers,
+    Dial,
+    Disconnect,
+    KeepAddresses,
+    KeepCertificate,
+    KeepRoster,
+    MembershipCore,
+    MembershipOutput,
+    PeerGone,
+    PeerReady,
+    RosterChanged,
+    SayTo,
+    Warned,
+)
+from aiplatform.mesh_ide.model.entries import Principal, SessionCertificate
+from aiplatform.mesh_ide.model.ids import (
+    FILE_ID_BYTES,
+    TREE_FILE,
+    BlobHash,
+    FileId,
+    NodeId,
+    WorkspaceId,
+)
+from aiplatform.mesh_ide.model.messages import (
+    AnyMessage,
+    BlobRequest,
+    Blobs,
+    BlobsMissing,
+    Entries,
+    Hello,
+    Reconcile,
+    Sent,
+    Stored,
+    Vectors,
+)
+from aiplatform.mesh_ide.node import records
+from aiplatform.mesh_ide.node.core_requests import RequestsCore
+from aiplatform.mesh_ide.node.events import (
+    AddRosterRecords,
+    Command,
+    DeleteFile,
+    EditText,
+    Event,
+    FolderTouched,
+    FolderUnwatched,
+    GarbageReceived,
+    GitMoved,
+    LinkDown,
+    LinkQueueFull,
+    LinkUp,
+    LookAgain,
+    MoveFile,
+    PutContent,
+    Received,
+    RejectHold,
+    ReleaseHold,
+    Replied,
+    Started,
+    Tick,
+    Told,
+)
+from aiplatform.mesh_ide.ports.jobs import (
+    BlobsArchived,
+    EntriesSealed,
+    FolderScanned,
+    Job,
+    Materialised,
+    PartsReceived,
+    PathsObserved,
+    Persist,
+    Persisted,
+    ReceiveParts,
+    SlicesVerified,
+    TextSpliced,
+    TreeEdited,
+    TreeImported,
+    UpdatesDerived,
+    WritesApplied,
+)
+from aiplatform.mesh_ide.replication.core import (
+    CONGESTED_BYTES,
+    ReplicationCommand,
+    ReplicationCore,
+    SendMessage,
+)
+from aiplatform.mesh_ide.workspace.core import WorkspaceCore
+from aiplatform.mesh_ide.workspace.notices import (
+    ContentHeld,
+    ContentWanted,
+    FolderTrouble,
+    WorkspaceNotice,
+)
+
+PERSIST_RETRY_MS: Final = 1000
+FIRST_SYNC_PATIENCE_MS: Final = 30_000
+"""A new member looks at its folder after its first reconciliation, or after this long alone."""
+
+Internal = Job | Notice | WorkspaceNotice | ReplicationCommand | MembershipOutput | Replied | Told
+
+
+class Boot(Struct, frozen=True):
+    """What a node starts from. ``seed`` makes its file ids; never used twice."""
+
+    workspace: WorkspaceId
+    hello: Hello
+    principal: Principal
+    seed: bytes
+    has_folder: bool
+    is_joining: bool
+    roster: tuple[bytes, ...]
+    certificates: tuple[SessionCertificate, ...]
+    addresses: dict[NodeId, tuple[str, ...]]
+    files: tuple[bytes, ...]
+    disk: tuple[tuple[bytes, bytes], ...]
+    holds: tuple[bytes, ...]
+    archived: tuple[BlobHash, ...]
+    places: tuple[object, ...] = ()
+
+
+class NodeCore:
+    """One node.
+
+    Invariants:
+        1. nothing is sent, announced or acknowledged before it is durable.
+        2. ``_unstored[f]`` counts the commits under way that concern file ``f``.
+    """
+
+    def __init__(self, boot: Boot) -> None:
+        self._boot = boot
+        self._seed = boot.seed
+        self._drawn = 0
+        self._ticket = 0
+        session = boot.hello.certificate.session
+        self.ledger = Ledger(session)
+        self.membership = MembershipCore(boot.workspace, boot.hello)
+        self.authoring = Authoring(self.ledger, boot.principal)
+        self.intake = Intake(self.ledger, self.membership)
+        self.workspace = WorkspaceCore(
+            self.ledger, self.authoring, boot.principal, self._new_file_id, self._new_ticket
+        )
+        self.replication = ReplicationCore(self.ledger, boot.hello.node)
+        self.requests = RequestsCore(
+            self.ledger, self.authoring, self.workspace.folder, self._new_file_id
+        )
+        self._unstored: dict[FileId, int] = {}
+        self._failed: dict[int, Persist] = {}
+        self._in_flight: dict[int, Persist] = {}
+        self._retry_ms = 0
+        self.storage_problem: str | None = None
+        self.folder_problem: str | None = None
+        self._is_waiting_to_scan = boot.has_folder
+        self._started_ms = 0
+        self._roster_tags: dict[int, int] = {}
+
+    # --- helpers -----------------------------------------------------------------------------
+
+    def _new_file_id(self) -> FileId:
+        self._drawn += 1
+        digest = blake3(self._seed + self._drawn.to_bytes(8, "big")).digest(length=FILE_ID_BYTES)
+        return FileId(digest)
+
+    def _new_ticket(self) -> int:
+        self._ticket += 1
+        return self._ticket
+
+    @property
+    def is_first_sync_done(self) -> bool:
+        """Return whether this node has looked at its folder with the workspace known to it."""
+        return not self._is_waiting_to_scan
+
+    def load(self, now_ms: int) -> None:
+        """Take what was remembered; call once, before the first event. No commands follow."""
+        boot = self._boot
+        self.ledger.index.apply(boot.places)  # type: ignore[arg-type]
+        self.ledger.restore(boot.files)
+        self.workspace.load(boot.disk, boot.holds, boot.archived)
+        self._loaded = self.membership.load(boot.roster, boot.certificates, boot.addresses, now_ms)
+        for state in self.ledger.states():
+            self.replication.set_complete(state.file, is_complete=self._is_complete(state.file))
+        self.replication.refresh(state.file for state in self.ledger.states())
+
+    # --- the one entry point -----------------------------------------------------------------
+
+    def handle(self, event: Event, now_ms: int) -> tuple[Command, ...]:
+        """Take one event; return what to do, in order."""
+        commands: list[Command] = []
+        queue: deque[Internal] = deque(self._react(event, now_ms))
+        while queue:
+            item = queue.popleft()
+            if isinstance(item, Persist):
+                self._in_flight[item.ticket] = item
+                commands.append(item)
+                continue
+            handled = self._translate(item, now_ms)
+            if handled is None:
+                commands.append(item)  # type: ignore[arg-type]
+            else:
+                queue.extend(handled)
+        return tuple(commands)
+
+    def _react(self, event: Event, now_ms: int) -> list[Internal]:  # noqa: C901, PLR0911, PLR0912
+        """One line per event."""
+        match event:
+            case Started():
+                return self._on_started(now_ms)
+            case Tick():
+                return self._on_tick(now_ms)
+            case Received():
+                return self._on_message(event.peer, event.message, now_ms)
+            case LinkUp():
+                return [*self.membership.on_link_up(event.peer, event.address, now_ms)]
+            case LinkDown():
+                return [*self.membership.on_link_down(event.peer, event.detail, now_ms)]
+            case LinkQueueFull():
+                return [Disconnect(event.peer, "too slow: its queue is full")]
+            case GarbageReceived():
+                label = self.membership.label(event.peer)
+                text = f"{label} sent what is no message: {event.reason}"
+                return [Warned(text), Disconnect(event.peer, "sent garbage")]
+            case FolderTouched():
+                return [*self.workspace.watch(event.paths, now_ms)]
+            case FolderUnwatched():
+                return [*self.workspace.scan(now_ms)] if self.is_first_sync_done else []
+            case GitMoved():
+                return [*self.workspace.git_moved(now_ms)]
+            case EditText() | PutContent() | DeleteFile() | MoveFile():
+                return [*self.requests.handle(event, now_ms)]
+            case ReleaseHold():
+                return [*self._end_hold(event, now_ms)]
+            case RejectHold():
+                return [*self._end_hold(event, now_ms)]
+            case AddRosterRecords():
+                return self._add_roster(event, now_ms)
+            case LookAgain():
+                self.membership.redial(now_ms)
+                return [*self.workspace.scan(now_ms), Replied(event.tag)]
+            case _:
+                return self._on_result(event, now_ms)
+
+    def _on_result(self, event: Event, now_ms: int) -> list[Internal]:  # noqa: C901, PLR0911, PLR0912
+        """One line per job result."""
+        match event:
+            case FolderScanned():
+                return [*self.workspace.on_scanned(event, now_ms)]
+            case PathsObserved():
+                return [*self.workspace.on_observed(event, now_ms)]
+            case WritesApplied():
+                return [*self.workspace.on_applied(event, now_ms)]
+            case UpdatesDerived():
+                return [*self.workspace.on_derived(event, now_ms)]
+            case TextSpliced():
+                return [*self.requests.on_spliced(event, now_ms)]
+            case Materialised():
+                return [*self.workspace.on_materialised(event, now_ms), *self._merged(event)]
+            case TreeEdited():
+                return [*self.authoring.on_tree_edited(event, now_ms)]
+            case TreeImported():
+                return [*self.intake.on_tree_imported(event)]
+            case EntriesSealed():
+                return [*self.authoring.on_sealed(event, self._new_ticket(), now_ms)]
+            case SlicesVerified():
+                return [*self.intake.on_verified(event, self._new_ticket())]
+            case Persisted():
+                return self._on_persisted(event, now_ms)
+            case BlobsArchived():
+                return [*self.workspace.on_archived(event, now_ms)]
+            case PartsReceived():
+                return self._on_parts(event, now_ms)
+            case _:
+                raise AssertionError(f"no reaction to {type(event).__name__}")
+
+    # --- start, time -------------------------------------------------------------------------
+
+    def _on_started(self, now_ms: int) -> list[Internal]:
+        self._started_ms = now_ms
+        out: list[Internal] = [*self._loaded]
+        certificate = self._boot.hello.certificate
+        out.append(KeepCertificate(certificate))
+        if not self._boot.is_joining:
+            out.extend(self._first_scan(now_ms))
+        return out
+
+    def _first_scan(self, now_ms: int) -> list[Internal]:
+        if not self._is_waiting_to_scan:
+            return []
+        self._is_waiting_to_scan = False
+        keep = Persist(self._new_ticket(), (records.joined_record(),))
+        return [keep, *self.workspace.scan(now_ms)]
+
+    def _on_tick(self, now_ms: int) -> list[Internal]:
+        busy = frozenset(
+            peer for peer in self.replication.peers() if self.replication.depends_on(peer)
+        )
+        out: list[Internal] = [*self.membership.tick(busy, now_ms)]
+        out.extend(self.workspace.tick(now_ms))
+        out.extend(self._replicating(self.replication.tick(now_ms)))
+        if self._is_waiting_to_scan:
+            has_met = any(map(self.replication.is_in_step, self.replication.peers()))
+            if has_met or now_ms - self._started_ms >= FIRST_SYNC_PATIENCE_MS:
+                out.extend(self._first_scan(now_ms))
+        if self._failed and now_ms >= self._retry_ms:
+            retries, self._failed = self._failed, {}
+            out.extend(retries.values())
+        return out
+
+    def _replicating(self, commands: Iterable[ReplicationCommand]) -> list[Internal]:
+        self.replication.is_congested = self.workspace.applier.busy_bytes > CONGESTED_BYTES
+        return list(commands)
+
+    # --- messages ----------------------------------------------------------------------------
+
+    def _on_message(self, peer: NodeId, message: AnyMessage, now_ms: int) -> list[Internal]:
+        taken = self.membership.on_message(peer, message, now_ms)
+        if taken is not None:
+            return [*taken]
+        replication = self.replication
+        match message:
+            case Entries():
+                return [*self.intake.receive(peer, message.slices)]
+            case Blobs():
+                replication.fetcher.progressed(peer, now_ms)
+                return [ReceiveParts(peer, message.parts)]
+            case Reconcile():
+                return [*replication.on_reconcile(peer, message, now_ms)]
+            case Vectors():
+                return [*replication.on_vectors(peer, message)]
+            case Sent():
+                replication.on_sent(peer, message)
+            case Stored():
+                replication.on_stored(peer, message, now_ms)
+            case BlobRequest():
+                return [*replication.on_blob_request(peer, message)]
+            case BlobsMissing():
+                return [*replication.on_blobs_missing(peer, message, now_ms)]
+            case _:
+                raise AssertionError(f"no reaction to {type(message).__name__}")
+        return []
+
+    def _on_parts(self, result: PartsReceived, now_ms: int) -> list[Internal]:
+        fetcher = self.replication.fetcher
+        wanted = fetcher.arrived(result.complete)
+        if result.corrupt:
+            fetcher.missing(result.peer, result.corrupt)
+        out: list[Internal] = [*self.workspace.on_content(wanted, now_ms)]
+        return out + self._replicating(self.replication.flush(now_ms))
+
+    # --- storage -----------------------------------------------------------------------------
+
+    def _on_persisted(self, result: Persisted, now_ms: int) -> list[Internal]:
+        persist = self._in_flight.pop(result.ticket)
+        if result.problem is not None:
+            self._failed[result.ticket] = persist
+            self._retry_ms = now_ms + PERSIST_RETRY_MS
+            return self._set_storage(result.problem)
+        out = self._set_storage(None)
+        out.extend(self.workspace.on_persisted(result.ticket))
+        out.extend(self.authoring.on_persisted(result.ticket))
+        out.extend(self.intake.on_persisted(result))
+        tag = self._roster_tags.pop(result.ticket, None)
+        if tag is not None:
+            out.append(Replied(tag))
+        return out
+
+    def _set_storage(self, problem: str | None) -> list[Internal]:
+        if problem == self.storage_problem:
+            return []
+        self.storage_problem = problem
+        return [StorageChanged(problem)]
+
+    # --- people ------------------------------------------------------------------------------
+
+    def _end_hold(self, request: ReleaseHold | RejectHold, now_ms: int) -> list[Internal]:
+        if request.hold not in self.workspace.deletions.holds:
+            return [Replied(request.tag, f"there is no hold {request.hold}: see `mesh held`")]
+        if isinstance(request, ReleaseHold):
+            out = self.workspace.release(request.hold, now_ms)
+        else:
+            out = self.workspace.reject(request.hold, now_ms)
+        return [*out, Replied(request.tag)]
+
+    def _add_roster(self, request: AddRosterRecords, now_ms: int) -> list[Internal]:
+        out = self.membership.add_records(request.records, None, now_ms)
+        keep = [item for item in out if isinstance(item, KeepRoster)]
+        if not keep:
+            return [*out, Replied(request.tag)]
+        persist = Persist(self._new_ticket(), records.roster_writes(keep[0]))
+        self._roster_tags[persist.ticket] = request.tag
+        return [persist, *(item for item in out if not isinstance(item, KeepRoster))]
+
+    # --- translation -------------------------------------------------------------------------
+
+    def _translate(self, item: Internal, now_ms: int) -> list[Internal] | None:  # noqa: C901, PLR0911, PLR0912
+        """Return what follows from an inner word, or ``None`` for a command of the driver."""
+        match item:
+            case FilesChanged():
+                return self._on_files_changed(item, now_ms)
+            case PathsChanged():
+                return [*self.workspace.on_paths_changed(item, now_ms)]
+            case FilesReleased():
+                out: list[Internal] = [*self.workspace.on_released(item.files, now_ms)]
+                for file in item.files:
+                    out.extend(self.requests.next(file, now_ms))
+                return out
+            case EntriesStored():
+                return self._on_entries_stored(item, now_ms)
+            case ParentsMissing():
+                return [*self.replication.on_parents_missing(item, now_ms)]
+            case PeerMisbehaved():
+                return self._on_misbehaved(item)
+            case StorageChanged():
+                text = item.problem or "the store works again"
+                return [Told("storage", text)]
+            case ContentWanted():
+                for blob, size, _file in item.blobs:
+                    self.replication.fetcher.want(blob, size)
+                return self._replicating(self.replication.flush(now_ms))
+            case ContentHeld():
+                self._recheck(item.files)
+                return self._replicating(self.replication.flush(now_ms))
+            case FolderTrouble():
+                self.folder_problem = item.problem
+                return [Told("folder", item.problem or "the folder is back")]
+            case PeerReady():
+                text = f"{self.membership.label(item.peer)} is here"
+                told = Told("peer-up", text, item.peer)
+                return [told, *self.replication.peer_ready(item.peer, now_ms)]
+            case PeerGone():
+                self.replication.peer_gone(item.peer)
+                text = f"{self.membership.label(item.peer)} is gone: {item.detail}"
+                return [Told("peer-down", text, item.peer)]
+            case SayTo():
+                return [SendMessage(item.peer, item.channel, item.message)]
+            case KeepCertificate():
+                write = records.certificate_record(item.certificate)
+                return [Persist(self._new_ticket(), (write,))]
+            case KeepRoster():
+                return [Persist(self._new_ticket(), records.roster_writes(item))]
+            case KeepAddresses():
+                write = records.addresses_record(item.peer, item.addresses)
+                return [Persist(self._new_ticket(), (write,))]
+            case RosterChanged():
+                return [Told("members", f"{len(self.membership.roster.members)} members")]
+            case Warned():
+                return [Told("warning", item.text)]
+            case _:
+                return None
+
+    def _on_files_changed(self, notice: FilesChanged, now_ms: int) -> list[Internal]:
+        for file in notice.files:
+            self._unstored[file] = self._unstored.get(file, 0) + 1
+        self._recheck(notice.files)
+        out: list[Internal] = [*self.workspace.on_files_changed(notice, now_ms)]
+        text = f"{len(notice.files)} files changed"
+        return [Told("files", text, notice.peer, notice.files), *out]
+
+    def _on_entries_stored(self, notice: EntriesStored, now_ms: int) -> list[Internal]:
+        for file in notice.files:
+            left = self._unstored.get(file, 1) - 1
+            if left:
+                self._unstored[file] = left
+            else:
+                self._unstored.pop(file, None)
+        self._recheck(notice.files)
+        out: list[Internal] = [*self.replication.on_entries_stored(notice)]
+        out.extend(self.requests.on_stored(notice))
+        return out + self._replicating(self.replication.flush(now_ms))
+
+    def _merged(self, result: Materialised) -> list[Internal]:
+        self._recheck(text.file for text in result.texts)
+        return []
+
+    def _recheck(self, files: Iterable[FileId]) -> None:
+        known = list(files)
+        for file in known:
+            self.replication.set_complete(file, is_complete=self._is_complete(file))
+        self.replication.refresh(known)
+
+    def _is_complete(self, file: FileId) -> bool:
+        """Return whether head and content of a file are on this node's disk."""
+        state = self.ledger.state(file)
+        if state is None or file in self._unstored:
+            return False
+        if file == TREE_FILE or not living(state):
+            return True
+        content = content_of(state)
+        return content is not None and self.workspace.folder.holds(content[0])
+
+    def _on_misbehaved(self, notice: PeerMisbehaved) -> list[Internal]:
+        label = self.membership.label(notice.peer)
+        out: list[Internal] = [Warned(f"refused from {label}: {notice.reason}")]
+        if notice.proof:
+            session = self.ledger.session
+            write = equivocation_record(session, notice.proof)
+            out.append(Persist(self._new_ticket(), (write,)))
+        return out
+
+    def check_invariants(self) -> None:
+        """Check every part's invariants (tests and simulation call this)."""
+        self.ledger._check_invariants()  # noqa: SLF001 - one family
+        self.membership._check_invariants()  # noqa: SLF001
+        self.replication.fetcher._check_invariants()  # noqa: SLF001
+
+
+__all__ = ["AllowPeers", "Boot", "Dial", "NodeCore"]

@@ -1,0 +1,60 @@
+"""Small facts about a node, as records of its store."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import msgpack
+
+from aiplatform.mesh_ide.mesh.membership import KeepRoster
+from aiplatform.mesh_ide.model.entries import SessionCertificate
+from aiplatform.mesh_ide.model.ids import NodeId
+from aiplatform.mesh_ide.ports.store import PutRecord, RecordKind, Store, Write
+
+_JOINED: Final = b"joined"
+_ADDRESSES: Final = b"addresses:"
+
+_encoder = msgpack.Encoder()
+_certificate = msgpack.Decoder(SessionCertificate)
+_addresses = msgpack.Decoder(tuple[str, ...])
+
+
+def joined_record() -> PutRecord:
+    """Return the write that says: this node has met its workspace once."""
+    return PutRecord(RecordKind.NODE, _JOINED, b"1")
+
+
+def has_joined(store: Store) -> bool:
+    """Return whether this node has met its workspace once."""
+    return store.record(RecordKind.NODE, _JOINED) is not None
+
+
+def certificate_record(certificate: SessionCertificate) -> PutRecord:
+    """Return the write that keeps a session's certificate."""
+    return PutRecord(RecordKind.CERTIFICATE, certificate.session, _encoder.encode(certificate))
+
+
+def certificates(store: Store) -> tuple[SessionCertificate, ...]:
+    """Return every certificate that is kept."""
+    return tuple(_certificate.decode(v) for _, v in store.records(RecordKind.CERTIFICATE))
+
+
+def roster_writes(change: KeepRoster) -> tuple[Write, ...]:
+    """Return the writes that keep and erase roster records."""
+    kept = [PutRecord(RecordKind.ROSTER, known.id, known.encoded) for known in change.keep]
+    erased = [PutRecord(RecordKind.ROSTER, record, None) for record in change.erase]
+    return (*kept, *erased)
+
+
+def addresses_record(peer: NodeId, addresses: tuple[str, ...]) -> PutRecord:
+    """Return the write that keeps where a member was reached."""
+    return PutRecord(RecordKind.NODE, _ADDRESSES + peer, _encoder.encode(addresses))
+
+
+def addresses(store: Store) -> dict[NodeId, tuple[str, ...]]:
+    """Return where members were reached."""
+    return {
+        NodeId(key[len(_ADDRESSES) :]): _addresses.decode(value)
+        for key, value in store.records(RecordKind.NODE)
+        if key.startswith(_ADDRESSES)
+    }

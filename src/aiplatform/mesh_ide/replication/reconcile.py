@@ -1,0 +1,57 @@
+"""One reconciliation with one peer: which files differ, at a cost in proportion to how many.
+
+The two sides alternate; each message answers the one before. A message without ranges ends it.
+Both sides learn of differences: whoever can tell that a file differs reports it, and the vectors
+exchanged next say which side lacks what.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiplatform.mesh_ide.model.ids import FileId
+from aiplatform.mesh_ide.model.messages import RangeItems, RangeSummary, Reconcile
+from aiplatform.mesh_ide.replication.heads import HeadIndex
+
+ITEMS_MAX: Final = 64
+"""Ranges up to this size are sent whole: 2 KB, less than two more summaries' round trip."""
+
+BRANCHING: Final = 16
+RANGES_MAX: Final = 4096
+"""Bounds one message; a peer that asks for more in one frame is at fault."""
+
+
+def opening(index: HeadIndex, session: int) -> Reconcile:
+    """Return the first message: everything in one range."""
+    return Reconcile(session, summaries=(index.summary(b"", b""),))
+
+
+def answer(index: HeadIndex, message: Reconcile) -> tuple[Reconcile, set[FileId]]:
+    """Return the answer to a message, and the files found to differ."""
+    summaries: list[RangeSummary] = []
+    asked: list[RangeItems] = []
+    differing: set[FileId] = set()
+    for theirs in message.summaries:
+        ours = index.summary(theirs.low, theirs.high)
+        if ours.count == theirs.count and ours.fingerprint == theirs.fingerprint:
+            continue
+        if theirs.count == 0:
+            differing.update(file for file, _ in index.items(theirs.low, theirs.high).items)
+        elif ours.count <= ITEMS_MAX:
+            asked.append(index.items(theirs.low, theirs.high))
+        else:
+            summaries.extend(index.split(theirs.low, theirs.high, BRANCHING))
+    for theirs_items in message.asked:
+        differing.update(_differences(index, theirs_items))
+    return Reconcile(message.session, tuple(summaries), tuple(asked)), differing
+
+
+def _differences(index: HeadIndex, theirs: RangeItems) -> set[FileId]:
+    ours = dict(index.items(theirs.low, theirs.high).items)
+    known = dict(theirs.items)
+    return {file for file in ours.keys() | known.keys() if ours.get(file) != known.get(file)}
+
+
+def is_end(message: Reconcile) -> bool:
+    """Return whether a message asks for nothing more."""
+    return not message.summaries and not message.asked

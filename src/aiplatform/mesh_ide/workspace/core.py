@@ -1,0 +1,413 @@
+"""The workspace core: one folder and one ledger, kept equal in both directions.
+
+Observations come in, submissions go out (``core_observe``, ``core_deletions``); the ledger
+changes, writes go out (``core_apply``). Every public method ends in ``_flush``, which hands out
+what gathered, in batches: never one job per file where there are thousands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from msgspec.structs import replace
+
+from aiplatform.mesh_ide.documents.authoring import Authoring
+from aiplatform.mesh_ide.documents.ledger import Ledger
+from aiplatform.mesh_ide.documents.notices import FilesChanged, Notice, PathsChanged
+from aiplatform.mesh_ide.documents.state import Merged, winning
+from aiplatform.mesh_ide.model.entries import Principal
+from aiplatform.mesh_ide.model.ids import TREE_FILE, BlobHash, FileId
+from aiplatform.mesh_ide.ports.filetree import Observation, ScanBatch, Skipped
+from aiplatform.mesh_ide.ports.jobs import (
+    ApplyWrites,
+    ArchiveBlobs,
+    BlobsArchived,
+    FolderScanned,
+    Job,
+    Materialised,
+    ObservePaths,
+    PathsObserved,
+    Persist,
+    ScanFolder,
+    UpdatesDerived,
+    WritesApplied,
+)
+from aiplatform.mesh_ide.workspace.core_apply import Applier
+from aiplatform.mesh_ide.workspace.core_deletions import Deletions
+from aiplatform.mesh_ide.workspace.core_observe import Observer
+from aiplatform.mesh_ide.workspace.folder import Folder
+from aiplatform.mesh_ide.workspace.notices import (
+    ContentHeld,
+    ContentWanted,
+    FolderTrouble,
+    WorkspaceNotice,
+)
+from aiplatform.mesh_ide.workspace.records import (
+    ARCHIVE_AFTER_MS,
+    ARCHIVE_PER_JOB_MAX,
+    DiskState,
+    decode_disk,
+    decode_hold,
+)
+
+ROOT_RETRY_MS: Final = 2000
+SKIPPED_MAX: Final = 10_000
+"""What was skipped is listed for people; the list is bounded."""
+
+Out = list[Job | Notice | WorkspaceNotice]
+
+
+class WorkspaceCore:
+    """Keeps the folder and the ledger equal.
+
+    Invariants:
+        1. at most one ``ObservePaths`` is under way.
+        2. a write begins only after its plan is durable (``_awaiting``).
+    """
+
+    def __init__(  # noqa: PLR0913 - the parts it joins
+        self,
+        ledger: Ledger,
+        authoring: Authoring,
+        principal: Principal,
+        new_file_id: Callable[[], FileId],
+        new_ticket: Callable[[], int],
+    ) -> None:
+        self.folder = Folder()
+        self._ledger = ledger
+        self._new_ticket = new_ticket
+        self._observer = Observer(ledger, authoring, self.folder, principal, new_file_id)
+        self.deletions = Deletions(ledger, authoring, self.folder, principal)
+        self.applier = Applier(ledger, self.folder)
+        self._dirty: dict[str, None] = {}
+        self._to_observe: dict[str, None] = {}
+        self._is_observing = False
+        self._is_scanning = False
+        self._rescan = False
+        self._has_scanned = False
+        self._awaiting: dict[int, list[ApplyWrites]] = {}
+        self._archiving = False
+        self._changed_ms = 0
+        self._root_problem: str | None = None
+        self._root_retry_ms = 0
+        self._held_now: dict[FileId, None] = {}
+        self.skipped: dict[str, Skipped] = {}
+
+    # --- start -------------------------------------------------------------------------------
+
+    def load(
+        self,
+        disk: Iterable[tuple[bytes, bytes]],
+        holds: Iterable[bytes],
+        archived: Iterable[BlobHash],
+    ) -> None:
+        """Take what was remembered."""
+        self.folder.archived.update(archived)
+        for key, value in disk:
+            path, state = decode_disk(key, value)
+            self.folder.load(path, state)
+        for value in holds:
+            self.deletions.load(decode_hold(value))
+
+    def scan(self, now_ms: int) -> Out:
+        """Look at the whole folder."""
+        if self._is_scanning:
+            self._rescan = True
+            return []
+        self._is_scanning = True
+        return [ScanFolder(self.folder.known_stats()), *self._flush(now_ms)]
+
+    @property
+    def has_scanned(self) -> bool:
+        """Return whether the folder was looked at once since the start."""
+        return self._has_scanned
+
+    @property
+    def outstanding(self) -> int:
+        """Return how much the folder and the ledger still differ (0: nothing known)."""
+        return (
+            self.applier.outstanding
+            + len(self._dirty)
+            + len(self._to_observe)
+            + len(self._observer.look_again)
+            + len(self.deletions.vanished)
+            + int(self._is_scanning or self._is_observing)
+        )
+
+    # --- the folder speaks -------------------------------------------------------------------
+
+    def watch(self, paths: Iterable[str], now_ms: int) -> Out:
+        """The watcher saw something at these paths."""
+        self._to_observe.update(dict.fromkeys(paths))
+        return self._flush(now_ms)
+
+    def git_moved(self, now_ms: int) -> Out:
+        """Git moved HEAD or the index: what follows is its doing."""
+        self._observer.git_moved_ms = now_ms
+        return self._flush(now_ms)
+
+    def on_scanned(self, result: FolderScanned, now_ms: int) -> Out:
+        """A part of the scan."""
+        out = self._take(result.batch, now_ms)
+        if result.is_last:
+            self._is_scanning = False
+            self._has_scanned = result.problem is None or self._has_scanned
+            out.extend(self._root(result.problem, now_ms))
+            if self._rescan:
+                self._rescan = False
+                out.extend(self.scan(now_ms))
+        return out + self._flush(now_ms)
+
+    def on_observed(self, result: PathsObserved, now_ms: int) -> Out:
+        """What stands at the paths we asked for."""
+        self._is_observing = False
+        out = self._take(result.batch, now_ms)
+        out.extend(self._root(result.problem, now_ms))
+        return out + self._flush(now_ms)
+
+    def _root(self, problem: str | None, now_ms: int) -> Out:
+        if problem is not None:
+            self._root_retry_ms = now_ms + ROOT_RETRY_MS
+        if problem == self._root_problem:
+            return []
+        was, self._root_problem = self._root_problem, problem
+        out: Out = [FolderTrouble(problem)]
+        if problem is None and was is not None:
+            out.extend(self.scan(now_ms))
+        return out
+
+    def _take(self, batch: ScanBatch, now_ms: int) -> Out:
+        out: Out = []
+        created: list[Observation] = []
+        for skipped in batch.skipped:
+            if len(self.skipped) < SKIPPED_MAX:
+                self.skipped[skipped.path] = skipped
+        for path in batch.unchanged:
+            self.deletions.came_back(path)
+        for seen in batch.observations:
+            self.skipped.pop(seen.path, None)
+            if seen.problem is not None:
+                if seen.stat is not None:
+                    self._observer.look_again[seen.path] = None
+                continue
+            self._dirty[seen.path] = None
+            state = self._recovered(seen)
+            if seen.stat is None:
+                if state is not None and state.now is not None:
+                    self.deletions.vanish(seen.path, state.now, now_ms)
+                continue
+            if state is None or state.now is None:
+                created.append(seen)
+                continue
+            self.deletions.came_back(seen.path)
+            if state.now.blob == seen.blob and state.now.mode == seen.stat.mode:
+                if state.stat != seen.stat:
+                    self.folder.put(seen.path, replace(state, stat=seen.stat))
+            else:
+                out.extend(self._observer.take_edit(seen, state, now_ms))
+        if created:
+            commands, renamed = self._observer.take_new(created, self.deletions.vanished, now_ms)
+            for path in renamed:
+                self.deletions.came_back(path)
+            out.extend(commands)
+        if batch.observations:
+            self._changed_ms = now_ms
+        return out
+
+    def _recovered(self, seen: Observation) -> DiskState | None:
+        """Return the path's state; a write that a crash cut off counts if it took place."""
+        state = self.folder.get(seen.path)
+        if state is None or state.planned is None or self.applier.is_busy(seen.path):
+            return state
+        if seen.stat is not None and seen.blob == state.planned.blob:
+            state = DiskState(state.planned, seen.stat, before=state.now)
+        else:
+            state = replace(state, planned=None)
+        self.folder.put(seen.path, state if state.now is not None else None)
+        return state
+
+    # --- the ledger speaks -------------------------------------------------------------------
+
+    def on_files_changed(self, notice: FilesChanged, now_ms: int) -> Out:
+        """Files have another frontier."""
+        for file, ref in zip(notice.files, notice.written, strict=False):
+            self._observer.on_written(file, ref)
+        for file in notice.files:
+            self._touch(file)
+        return self._flush(now_ms)
+
+    def on_paths_changed(self, notice: PathsChanged, now_ms: int) -> Out:
+        """Files stand elsewhere in the tree."""
+        for change in notice.changes:
+            for path in (change.old, change.new):
+                if path is not None:
+                    self._touch_path(path)
+            self._touch(change.file)
+        return self._flush(now_ms)
+
+    def on_released(self, files: Iterable[FileId], now_ms: int) -> Out:
+        """Nobody writes these files any more."""
+        for file in files:
+            self._touch(file)
+        for path in list(self._observer.look_again):
+            state = self.folder.get(path)
+            if state is None or state.now is None or not self._ledger.is_claimed(state.now.file):
+                del self._observer.look_again[path]
+                self._to_observe[path] = None
+        return self._flush(now_ms)
+
+    def _touch(self, file: FileId) -> None:
+        if file == TREE_FILE:
+            return
+        for path in (self._ledger.index.path_of(file), self.folder.path_of(file)):
+            if path is not None:
+                self._touch_path(path)
+
+    def _touch_path(self, path: str) -> None:
+        self._dirty[path] = None
+        end = path.rfind("/")
+        while end > 0:
+            above = path[:end]
+            if self.folder.get(above) is not None or self._ledger.index.owner(above) is not None:
+                self._dirty[above] = None
+            end = path.rfind("/", 0, end)
+
+    # --- results -----------------------------------------------------------------------------
+
+    def on_derived(self, result: UpdatesDerived, now_ms: int) -> Out:
+        """Operations of edits are known."""
+        return self._observer.on_derived(result, now_ms) + self._flush(now_ms)
+
+    def on_materialised(self, result: Materialised, now_ms: int) -> Out:
+        """Merged contents are at hand (or cannot be had yet)."""
+        out: Out = []
+        for text in result.texts:
+            self.applier.end_merge(text.file)
+            state = self._ledger.state(text.file)
+            self._touch(text.file)
+            if state is None or tuple(h.ref for h in winning(state)) != text.heads:
+                continue
+            if text.blob is None:
+                self.applier.give_up_merge(state)
+                continue
+            heads = winning(state)
+            if len(heads) == 1 and heads[0].blob != text.blob:
+                # The author's own hash says otherwise: fetch what the author had instead.
+                self.applier.give_up_merge(state)
+                self._ledger.replace_state(replace(state, fault="merge differs from its hash"))
+                continue
+            if len(heads) > 1:
+                merged = Merged(text.heads, text.blob, text.size)
+                self._ledger.replace_state(replace(state, merged=merged))
+            for path in self.applier.on_content((text.blob,)):
+                self._dirty[path] = None
+        return out + self._flush(now_ms)
+
+    def on_content(self, blobs: Iterable[BlobHash], now_ms: int) -> Out:
+        """Contents arrived from a peer."""
+        arrived = tuple(blobs)
+        for path in self.applier.on_content(arrived):
+            self._dirty[path] = None
+        shelved = [blob for blob in arrived if blob in self.applier.shelf]
+        out: Out = []
+        if shelved:
+            out.append(ArchiveBlobs(tuple(self.folder.source(blob) for blob in shelved)))
+        return out + self._flush(now_ms)
+
+    def on_applied(self, result: WritesApplied, now_ms: int) -> Out:
+        """The disk did (or refused) what we asked."""
+        again, unexpected = self.applier.on_applied(result, now_ms)
+        self._dirty.update(dict.fromkeys(again))
+        for path in again:
+            standing = self.folder.standing(path)
+            if standing is not None:
+                self._held_now[standing.file] = None
+        out = self._take(ScanBatch(tuple(unexpected), (), ()), now_ms) if unexpected else []
+        self._changed_ms = now_ms
+        return out + self._flush(now_ms)
+
+    def on_archived(self, result: BlobsArchived, now_ms: int) -> Out:
+        """Contents are in the archive."""
+        self._archiving = False
+        self.folder.mark_archived(result.archived)
+        for blob in result.archived:
+            file = self.applier.shelf.pop(blob, None)
+            if file is not None:
+                self._held_now[file] = None
+        for blob in result.missing:
+            self.folder.unarchived.pop(blob, None)
+        return self._flush(now_ms)
+
+    def on_persisted(self, ticket: int) -> Out:
+        """Plans are durable: the writes may begin."""
+        return list(self._awaiting.pop(ticket, ()))
+
+    # --- people ------------------------------------------------------------------------------
+
+    def release(self, hold: int, now_ms: int) -> Out:
+        """Let held changes through."""
+        return self.deletions.release(hold, now_ms) + self._flush(now_ms)
+
+    def reject(self, hold: int, now_ms: int) -> Out:
+        """Undo held changes: the files come back."""
+        self._dirty.update(dict.fromkeys(self.deletions.reject(hold)))
+        return self._flush(now_ms)
+
+    # --- time --------------------------------------------------------------------------------
+
+    def tick(self, now_ms: int) -> Out:
+        """Let time pass: settle deletions, archive, retry."""
+        out: Out = list(self.deletions.tick(now_ms)) if self._root_problem is None else []
+        if self._root_problem is not None and now_ms >= self._root_retry_ms:
+            self._root_retry_ms = now_ms + ROOT_RETRY_MS
+            self._to_observe["."] = None
+        self._dirty.update(dict.fromkeys(self.applier.take_retries(now_ms)))
+        out.extend(self.on_released((), now_ms))
+        out.extend(self._archive(now_ms))
+        if self.folder.has_unsaved() or self.deletions.unsaved:
+            out.append(self._save())
+        return out
+
+    def _archive(self, now_ms: int) -> Out:
+        is_quiet = now_ms - self._changed_ms >= ARCHIVE_AFTER_MS and not self._is_scanning
+        if self._archiving or not self.folder.unarchived or not is_quiet:
+            return []
+        blobs = list(self.folder.unarchived)[:ARCHIVE_PER_JOB_MAX]
+        self._archiving = True
+        return [ArchiveBlobs(tuple(self.folder.source(blob) for blob in blobs))]
+
+    def _save(self) -> Persist:
+        writes = self.folder.take_records() + self.deletions.unsaved
+        self.deletions.unsaved = []
+        return Persist(self._new_ticket(), tuple(writes))
+
+    def _flush(self, now_ms: int) -> Out:
+        out: Out = []
+        while self._dirty and self._root_problem is None:
+            path = next(iter(self._dirty))
+            del self._dirty[path]
+            if not self.deletions.is_waiting(path):
+                self.applier.consider(path)
+        out.extend(self._observer.take_derivations())
+        out.extend(self.applier.take_merges())
+        writes = self.applier.take_writes()
+        if writes:
+            saving = self._save()
+            self._awaiting[saving.ticket] = writes
+            out.append(saving)
+        if self._held_now:
+            out.append(ContentHeld(tuple(self._held_now)))
+            self._held_now.clear()
+        if self.applier.wanted:
+            wanted = self.applier.wanted
+            out.append(
+                ContentWanted(tuple((blob, size, file) for blob, (file, size) in wanted.items()))
+            )
+            self.applier.wanted = {}
+        if self._to_observe and not self._is_observing:
+            paths = tuple(self._to_observe)
+            self._to_observe.clear()
+            self._is_observing = True
+            out.append(ObservePaths(paths, self.folder.known_stats(paths)))
+        return out

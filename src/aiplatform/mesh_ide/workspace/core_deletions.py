@@ -1,0 +1,167 @@
+"""What vanished from the folder: half of a rename, a deletion, or a disaster.
+
+A vanished path waits until the folder has been quiet for ``SETTLE_MS``; then it is a deletion.
+When more than half of all files vanished together, nothing is deleted anywhere: the deletions are
+held until a person releases or rejects them (one empty disk must never wipe its peers).
+"""
+
+from __future__ import annotations
+
+from aiplatform.mesh_ide.documents.authoring import Authoring, Submission
+from aiplatform.mesh_ide.documents.ledger import Ledger
+from aiplatform.mesh_ide.documents.notices import Notice
+from aiplatform.mesh_ide.documents.state import content_of
+from aiplatform.mesh_ide.model.entries import EntryDraft, Principal
+from aiplatform.mesh_ide.model.enums import HoldReason
+from aiplatform.mesh_ide.model.ids import FileId
+from aiplatform.mesh_ide.ports.jobs import Job
+from aiplatform.mesh_ide.ports.store import Write
+from aiplatform.mesh_ide.workspace.core_observe import UNTAGGED
+from aiplatform.mesh_ide.workspace.folder import Folder
+from aiplatform.mesh_ide.workspace.records import (
+    MASS_DELETION_MIN,
+    SETTLE_MAX_MS,
+    SETTLE_MS,
+    Hold,
+    Standing,
+    hold_record,
+)
+
+
+class Deletions:
+    """Vanished paths and holds.
+
+    Invariants:
+        1. a path is in at most one of ``vanished`` and the holds.
+        2. a held path has no delete entry, and nothing is written to it.
+    """
+
+    def __init__(
+        self, ledger: Ledger, authoring: Authoring, folder: Folder, principal: Principal
+    ) -> None:
+        self._ledger = ledger
+        self._authoring = authoring
+        self._folder = folder
+        self._principal = principal
+        self.vanished: dict[str, Standing] = {}
+        self.holds: dict[int, Hold] = {}
+        self._held: set[str] = set()
+        self._first_ms = 0
+        self._last_ms = 0
+        self.unsaved: list[Write] = []
+
+    def is_waiting(self, path: str) -> bool:
+        """Return whether the fate of this path is open."""
+        return path in self.vanished or path in self._held
+
+    def vanish(self, path: str, standing: Standing, now_ms: int) -> None:
+        """Note that nothing stands at a path any more."""
+        if path in self._held or path in self.vanished:
+            return
+        if not self.vanished:
+            self._first_ms = now_ms
+        self._last_ms = now_ms
+        self.vanished[path] = standing
+
+    def came_back(self, path: str) -> None:
+        """Note that something stands at the path (again)."""
+        self.vanished.pop(path, None)
+        if path in self._held:
+            self._held.discard(path)
+            for hold in list(self.holds.values()):
+                if path in hold.paths:
+                    self._shrink(hold, path)
+
+    def _shrink(self, hold: Hold, path: str) -> None:
+        rest = tuple(p for p in hold.paths if p != path)
+        if rest:
+            smaller = Hold(hold.id, hold.reason, rest, hold.since_ms, hold.detail)
+            self.holds[hold.id] = smaller
+            self.unsaved.append(hold_record(smaller))
+        else:
+            del self.holds[hold.id]
+            self.unsaved.append(hold_record(hold, is_over=True))
+
+    def tick(self, now_ms: int) -> list[Job | Notice]:
+        """Decide about what has settled."""
+        if not self.vanished:
+            return []
+        is_quiet = now_ms - self._last_ms >= SETTLE_MS
+        if not is_quiet and now_ms - self._first_ms < SETTLE_MAX_MS:
+            return []
+        due = {
+            path: standing
+            for path, standing in self.vanished.items()
+            if standing.heads and not self._ledger.is_claimed(standing.file)
+        }
+        if not due:
+            return []
+        for path in due:
+            del self.vanished[path]
+        total = len(self._folder)
+        if len(due) >= MASS_DELETION_MIN and 2 * len(due) > total:
+            self._hold(tuple(due), now_ms, total)
+            return []
+        return self.delete(tuple(due), now_ms)
+
+    def _hold(self, paths: tuple[str, ...], now_ms: int, total: int) -> None:
+        number = 1 + max(self.holds, default=0)
+        detail = f"{len(paths)} of {total} files vanished from the folder at once"
+        hold = Hold(number, HoldReason.MASS_DELETION, paths, now_ms, detail)
+        self.holds[number] = hold
+        self._held.update(paths)
+        self.unsaved.append(hold_record(hold))
+
+    def load(self, hold: Hold) -> None:
+        """Take a hold from its record, at the start."""
+        self.holds[hold.id] = hold
+        self._held.update(hold.paths)
+
+    def delete(self, paths: tuple[str, ...], now_ms: int) -> list[Job | Notice]:
+        """Write delete entries for the files that stood at these paths."""
+        drafts: list[EntryDraft] = []
+        for path in paths:
+            state = self._folder.get(path)
+            if state is None or state.now is None:
+                continue
+            standing = state.now
+            self._folder.put(path, None)
+            for file in (standing.file, *self._twins(path, standing.file)):
+                if self._ledger.is_alive(file) and self._ledger.claim(file):
+                    base = standing.heads if file == standing.file else None
+                    drafts.append(self._ledger.draft_delete(file, self._principal, base))
+        if not drafts:
+            return []
+        return self._authoring.submit(Submission((), tuple(drafts), UNTAGGED), now_ms)
+
+    def _twins(self, path: str, file: FileId) -> list[FileId]:
+        """Return files hidden behind this one because their bytes are the same."""
+        state = self._ledger.state(file)
+        content = content_of(state) if state is not None else None
+        twins = []
+        for other in self._ledger.index.claims(path):
+            twin = self._ledger.state(other)
+            if other != file and twin is not None and content_of(twin) == content:
+                twins.append(other)
+        return twins
+
+    def release(self, number: int, now_ms: int) -> list[Job | Notice]:
+        """A person says: these deletions were meant."""
+        hold = self._end(number)
+        return self.delete(hold.paths, now_ms) if hold is not None else []
+
+    def reject(self, number: int) -> tuple[str, ...]:
+        """A person says: bring the files back. Returns the paths to write again."""
+        hold = self._end(number)
+        if hold is None:
+            return ()
+        for path in hold.paths:
+            self._folder.put(path, None)
+        return hold.paths
+
+    def _end(self, number: int) -> Hold | None:
+        hold = self.holds.pop(number, None)
+        if hold is not None:
+            self._held.difference_update(hold.paths)
+            self.unsaved.append(hold_record(hold, is_over=True))
+        return hold

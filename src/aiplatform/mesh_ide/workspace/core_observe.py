@@ -1,0 +1,348 @@
+"""From what was seen in the folder to entries: creations, edits, renames.
+
+The hard question is what the writing program had read. It cannot be known, only inferred (see
+``DeriveUpdate.base_before``); the inference is recorded with the entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from aiplatform.mesh_ide.documents.authoring import (
+    Authoring,
+    CreatePath,
+    MoveFolder,
+    MovePath,
+    Submission,
+    TreeIntent,
+)
+from aiplatform.mesh_ide.documents.ledger import Ledger
+from aiplatform.mesh_ide.documents.notices import Notice
+from aiplatform.mesh_ide.documents.state import base_of, content_of, mode_of, winning
+from aiplatform.mesh_ide.model.entries import EntryDraft, EntryRef, Principal
+from aiplatform.mesh_ide.model.enums import BaseInference
+from aiplatform.mesh_ide.model.ids import FileId
+from aiplatform.mesh_ide.ports.filetree import Observation
+from aiplatform.mesh_ide.ports.jobs import (
+    BlobSource,
+    DeriveOutcome,
+    DeriveUpdate,
+    DeriveUpdates,
+    Job,
+    TextLineage,
+    UpdatesDerived,
+)
+from aiplatform.mesh_ide.workspace.folder import Folder
+from aiplatform.mesh_ide.workspace.records import (
+    GIT_ACTIVE_MS,
+    OWN_WRITE_MS,
+    DiskState,
+    Standing,
+)
+
+UNTAGGED: Final = 0
+"""The tag of changes that nobody waits for."""
+
+DERIVATIONS_PER_JOB_MAX: Final = 64
+
+
+class _Edit(Struct):
+    """An edit whose operations are being derived."""
+
+    path: str
+    seen: Observation
+    base: tuple[EntryRef, ...]
+    inference: BaseInference
+    branch: int
+    branch_before: int
+    base_before: tuple[EntryRef, ...]
+
+
+class Observer:
+    """Turns observations into submissions.
+
+    Invariants:
+        1. a file in ``_edits`` is claimed by us.
+        2. after a submission the path's standing names the new content; its heads follow when
+           the entry is sealed (``on_written``).
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        authoring: Authoring,
+        folder: Folder,
+        principal: Principal,
+        new_file_id: Callable[[], FileId],
+    ) -> None:
+        self._ledger = ledger
+        self._authoring = authoring
+        self._folder = folder
+        self._principal = principal
+        self._new_file_id = new_file_id
+        self._edits: dict[FileId, _Edit] = {}
+        self._derivations: list[DeriveUpdate] = []
+        self.look_again: dict[str, None] = {}
+        self.git_moved_ms = -GIT_ACTIVE_MS
+
+    # --- creations and renames ---------------------------------------------------------------
+
+    def take_new(
+        self, seen: list[Observation], vanished: dict[str, Standing], now_ms: int
+    ) -> tuple[list[Job | Notice], set[str]]:
+        """Take files at paths where none stood.
+
+        Returns the commands and those of ``vanished`` that turned out to be renamed.
+        """
+        by_inode = {
+            (state.stat.inode, standing.blob): path
+            for path, standing in vanished.items()
+            if (state := self._folder.get(path)) is not None and state.stat is not None
+        }
+        by_blob: dict[bytes, list[str]] = {}
+        for path, standing in vanished.items():
+            if standing.size:
+                by_blob.setdefault(standing.blob, []).append(path)
+        renames: dict[str, Observation] = {}
+        created: list[Observation] = []
+        for observation in seen:
+            assert observation.stat is not None and observation.blob is not None
+            old = by_inode.get((observation.stat.inode, observation.blob))
+            if old is None:
+                twins = [p for p in by_blob.get(observation.blob, ()) if p not in renames]
+                old = twins[0] if len(twins) == 1 else None
+            if old is None or old in renames:
+                created.append(observation)
+            else:
+                renames[old] = observation
+        out = self._rename(renames, now_ms) if renames else []
+        if created:
+            out.extend(self._create(created, now_ms))
+        return out, set(renames)
+
+    def _create(self, seen: list[Observation], now_ms: int) -> list[Job | Notice]:
+        intents: list[TreeIntent] = []
+        drafts: list[EntryDraft] = []
+        for observation in seen:
+            stat, blob = observation.stat, observation.blob
+            assert stat is not None and blob is not None
+            owner = self._ledger.index.owner(observation.path)
+            if owner is not None and self._adopt(owner, observation):
+                continue
+            file = self._new_file_id()
+            while owner is not None and file <= owner:
+                # The lower id keeps the path. What the workspace agreed on before this copy
+                # was looked at keeps it too; ours stands in ``conflicts``.
+                file = self._new_file_id()
+            standing = Standing(file, (), blob, stat.mode, stat.size)
+            self._folder.put(observation.path, DiskState(standing, stat))
+            self._ledger.claim(file)
+            intents.append(CreatePath(observation.path, file))
+            drafts.append(
+                self._ledger.draft_genesis(
+                    file,
+                    blob,
+                    stat.size,
+                    stat.mode,
+                    self._principal,
+                    is_text=observation.is_text,
+                )
+            )
+        if not drafts:
+            return []
+        return self._authoring.submit(Submission(tuple(intents), tuple(drafts), UNTAGGED), now_ms)
+
+    def _adopt(self, owner: FileId, seen: Observation) -> bool:
+        """Recognise content that the workspace has at this path already."""
+        state = self._ledger.state(owner)
+        stat, blob = seen.stat, seen.blob
+        assert stat is not None and blob is not None
+        content = content_of(state) if state is not None else None
+        if state is None or content is None or content[0] != blob or mode_of(state) != stat.mode:
+            return False
+        standing = Standing(owner, base_of(state), blob, stat.mode, stat.size)
+        self._folder.put(seen.path, DiskState(standing, stat))
+        return True
+
+    def _rename(self, renames: dict[str, Observation], now_ms: int) -> list[Job | Notice]:
+        folders = self._whole_folders(renames)
+        intents: list[TreeIntent] = [MoveFolder(old, new) for old, new in folders.items()]
+        for old, observation in renames.items():
+            state = self._folder.get(old)
+            assert state is not None and state.now is not None
+            self._folder.put(old, None)
+            self._folder.put(observation.path, replace(state, stat=observation.stat))
+            if not any(old.startswith(folder + "/") for folder in folders):
+                intents.append(MovePath(state.now.file, observation.path))
+        return self._authoring.submit(Submission(tuple(intents), (), UNTAGGED), now_ms)
+
+    def _whole_folders(self, renames: dict[str, Observation]) -> dict[str, str]:
+        """Return the folders that moved as a whole: one operation instead of one per file."""
+        candidates: dict[str, str] = {}
+        for old, observation in renames.items():
+            pair = _moved_folder(old, observation.path)
+            if pair is not None:
+                candidates.setdefault(*pair)
+        moved: dict[str, str] = {}
+        for old, new in candidates.items():
+            inside = self._ledger.index.files_below(old)
+            is_whole = all(
+                (path := self._ledger.index.path_of(file)) is not None
+                and path in renames
+                and renames[path].path == new + path[len(old) :]
+                for file in inside
+                if self._ledger.is_alive(file)
+            )
+            is_free = not any(
+                self._ledger.is_alive(file) for file in self._ledger.index.files_below(new)
+            )
+            if is_whole and is_free:
+                moved[old] = new
+        return moved
+
+    # --- edits -------------------------------------------------------------------------------
+
+    def take_edit(self, seen: Observation, state: DiskState, now_ms: int) -> list[Job | Notice]:
+        """Take another content (or mode) at a path where a file of ours stands."""
+        stat, blob, standing = seen.stat, seen.blob, state.now
+        assert stat is not None and blob is not None and standing is not None
+        file = standing.file
+        known = self._ledger.state(file)
+        if known is None or not standing.heads or not self._ledger.claim(file):
+            self.look_again[seen.path] = None
+            return []
+        if not winning(known):
+            self._ledger.release((file,))
+            return self._recreate(seen, now_ms)
+        content = content_of(known)
+        if content is not None and content[0] == blob and mode_of(known) == stat.mode:
+            # Our own write, or another program that came to what is agreed on already.
+            self._ledger.release((file,))
+            self._folder.put(
+                seen.path,
+                DiskState(Standing(file, base_of(known), blob, stat.mode, stat.size), stat),
+            )
+            return []
+        edit = self._inferred(seen, state, now_ms)
+        if blob == standing.blob:
+            return self._submit_edit(edit, b"", now_ms)
+        root = known.root(winning(known)[0].lineage)
+        if not (seen.is_text and root.is_text):
+            return self._submit_edit(edit, None, now_ms)
+        self._edits[file] = edit
+        self._derivations.append(
+            DeriveUpdate(
+                lineage=TextLineage(file, root.ref, self._folder.source(root.blob)),
+                base=edit.base,
+                content=BlobSource(blob, seen.path),
+                branch=edit.branch,
+                base_before=edit.base_before,
+                branch_before=edit.branch_before,
+            )
+        )
+        return []
+
+    def _recreate(self, seen: Observation, now_ms: int) -> list[Job | Notice]:
+        """A path whose file was deleted by others while a program wrote it: a new file."""
+        self._folder.put(seen.path, None)
+        return self._create([seen], now_ms)
+
+    def _inferred(self, seen: Observation, state: DiskState, now_ms: int) -> _Edit:
+        standing = state.now
+        assert standing is not None
+        file, base = standing.file, standing.heads
+        inference = BaseInference.ON_DISK
+        before: tuple[EntryRef, ...] = ()
+        if now_ms - self.git_moved_ms < GIT_ACTIVE_MS:
+            inference = BaseInference.CURRENT_BY_GIT
+        elif (
+            state.before is not None
+            and state.before.file == file
+            and state.before.heads != base
+            and now_ms - state.written_ms < OWN_WRITE_MS
+        ):
+            before = state.before.heads
+        return _Edit(
+            path=seen.path,
+            seen=seen,
+            base=base,
+            inference=inference,
+            branch=self._ledger.branch_for(file, base),
+            branch_before=self._ledger.branch_for(file, before) if before else 0,
+            base_before=before,
+        )
+
+    def take_derivations(self) -> list[Job | Notice]:
+        """Hand out the derivations that gathered, in bounded batches."""
+        gathered, self._derivations = self._derivations, []
+        return [
+            DeriveUpdates(tuple(gathered[i : i + DERIVATIONS_PER_JOB_MAX]))
+            for i in range(0, len(gathered), DERIVATIONS_PER_JOB_MAX)
+        ]
+
+    def on_derived(self, result: UpdatesDerived, now_ms: int) -> list[Job | Notice]:
+        """Submit edits whose operations are known."""
+        out: list[Job | Notice] = []
+        for derived in result.results:
+            edit = self._edits.pop(derived.file, None)
+            if edit is None:
+                continue
+            if derived.outcome is DeriveOutcome.CONTENT_MISSING:
+                self._ledger.release((derived.file,))
+                self.look_again[edit.path] = None
+                continue
+            if derived.is_from_before:
+                edit.base = edit.base_before
+                edit.branch = edit.branch_before
+                edit.inference = BaseInference.BEFORE_OUR_WRITE
+            is_derived = derived.outcome is DeriveOutcome.DERIVED
+            payload = derived.payload if is_derived else None
+            out.extend(self._submit_edit(edit, payload, now_ms))
+        return out
+
+    def _submit_edit(self, edit: _Edit, payload: bytes | None, now_ms: int) -> list[Job | Notice]:
+        stat, blob = edit.seen.stat, edit.seen.blob
+        state = self._folder.get(edit.path)
+        assert stat is not None and blob is not None
+        assert state is not None and state.now is not None
+        file = state.now.file
+        draft = self._ledger.draft_change(
+            file,
+            edit.base,
+            blob,
+            stat.size,
+            stat.mode,
+            self._principal,
+            is_text=edit.seen.is_text,
+            payload=payload,
+            branch=edit.branch,
+            inference=edit.inference,
+        )
+        standing = Standing(file, edit.base, blob, stat.mode, stat.size)
+        self._folder.put(edit.path, DiskState(standing, stat))
+        return self._authoring.submit(Submission((), (draft,), UNTAGGED), now_ms)
+
+    def on_written(self, file: FileId, ref: EntryRef) -> None:
+        """Name the entry that what stands on the disk became."""
+        path = self._folder.path_of(file)
+        state = self._folder.get(path) if path is not None else None
+        if path is None or state is None or state.now is None:
+            return
+        known = self._ledger.state(file)
+        head = next((h for h in known.heads if h.ref == ref), None) if known else None
+        if head is not None and head.blob == state.now.blob:
+            self._folder.put(path, replace(state, now=replace(state.now, heads=(ref,))))
+
+
+def _moved_folder(old: str, new: str) -> tuple[str, str] | None:
+    """Return the greatest folders (old, new) that explain a rename, if the name stayed."""
+    olds, news = old.split("/"), new.split("/")
+    while len(olds) > 1 and len(news) > 1 and olds[-1] == news[-1]:
+        olds.pop()
+        news.pop()
+    is_folder = len(olds) < old.count("/") + 1
+    return ("/".join(olds), "/".join(news)) if is_folder and olds != news else None
