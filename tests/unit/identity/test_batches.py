@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -18,112 +18,38 @@ from aiplatform.mesh_ide.identity.batches import (
     encode_entry,
     open_slice,
     pending_ref,
-    seal,
 )
-from aiplatform.mesh_ide.identity.keys import SigningKey, number, statement
-from aiplatform.mesh_ide.identity.merkle import inclusion_proof, leaf_hash, merkle_root
+from aiplatform.mesh_ide.identity.merkle import leaf_hash
+from aiplatform.mesh_ide.identity.subsets import subset
 from aiplatform.mesh_ide.model.entries import (
     ENTRIES_PER_BATCH_MAX,
-    PAYLOAD_BYTES_MAX,
     BatchHeader,
     BatchSlice,
-    Entry,
-    EntryDraft,
-    EntryRef,
     KnownEntry,
-    Principal,
 )
-from aiplatform.mesh_ide.model.enums import BaseInference, EntryKind, FileMode, PrincipalKind
+from aiplatform.mesh_ide.model.enums import EntryKind
 from aiplatform.mesh_ide.model.ids import (
     NO_ENTRY,
-    TREE_FILE,
-    BlobHash,
     EntryId,
-    FileId,
-    SessionId,
     WorkspaceId,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-WORKSPACE = WorkspaceId(b"w" * 32)
-KEY = SigningKey.from_seed(b"s" * 32)
-SESSION = SessionId(KEY.public)
-FOREIGN = EntryRef(SessionId(b"f" * 32), 7, EntryId(b"e" * 32))
-FILE = FileId(b"file-0000000001x")
-
-
-def draft(**changes: object) -> EntryDraft:
-    """A draft that every rule accepts."""
-    fields: dict[str, Any] = {
-        "file": FILE,
-        "kind": EntryKind.UPDATE,
-        "parents": (FOREIGN,),
-        "result": BlobHash(b"r" * 32),
-        "size": 12,
-        "mode": FileMode.REGULAR,
-        "is_text": True,
-        "branch": 0,
-        "is_save": True,
-        "principal": Principal(PrincipalKind.PERSON, "ada"),
-        "inference": BaseInference.KNOWN,
-        "payload": b"operations",
-    }
-    return EntryDraft(**{**fields, **changes})
-
-
-def sealed(
-    drafts: Sequence[EntryDraft], first_sequence: int = 1, previous: EntryId = NO_ENTRY
-) -> tuple[BatchSlice, tuple[KnownEntry, ...]]:
-    """Seal with the constants of this module."""
-    return seal(
-        drafts,
-        key=KEY,
-        workspace=WORKSPACE,
-        first_sequence=first_sequence,
-        previous=previous,
-        time_ms=1_700_000_000_000,
-    )
-
-
-def forged(entries: Sequence[Entry | bytes], first_sequence: int = 1) -> BatchSlice:
-    """A batch signed by its session over whatever it likes: what a hostile member can send."""
-    encoded = tuple(e if isinstance(e, bytes) else encode_entry(e) for e in entries)
-    root = merkle_root([leaf_hash(data) for data in encoded])
-    message = statement(
-        b"mesh-ide batch 1", WORKSPACE, SESSION, number(first_sequence), number(len(encoded)), root
-    )
-    header = BatchHeader(SESSION, first_sequence, len(encoded), root, KEY.sign(message))
-    return BatchSlice(header, tuple(range(len(encoded))), encoded)
-
-
-def cut(batch: BatchSlice, indexes: Sequence[int]) -> BatchSlice:
-    """Take some entries of a whole batch, with their proofs."""
-    leaves = [leaf_hash(data) for data in batch.entries]
-    return BatchSlice(
-        batch.header,
-        tuple(indexes),
-        tuple(batch.entries[index] for index in indexes),
-        tuple(inclusion_proof(leaves, index) for index in indexes),
-    )
-
-
-def replaced(entry: Entry, **changes: object) -> Entry:
-    """Copy an entry with changes."""
-    return msgspec.structs.replace(entry, **changes)
-
-
-def fault_of(
-    batch: BatchSlice,
-    opener: Callable[[BatchSlice, WorkspaceId], object] = open_slice,
-) -> BatchFault | None:
-    """Why a slice is refused; ``None`` if it is not."""
-    try:
-        opener(batch, WORKSPACE)
-    except BadBatchError as error:
-        return error.fault
-    return None
+from tests.unit.identity.slices import (
+    EMPTY,
+    FOREIGN,
+    KEY,
+    SESSION,
+    WORKSPACE,
+    cut,
+    draft,
+    fault_of,
+    forged,
+    replaced,
+    sealed,
+)
 
 
 def test_what_was_sealed_opens_to_the_same_entries() -> None:
@@ -136,9 +62,6 @@ def test_what_was_sealed_opens_to_the_same_entries() -> None:
     assert [item.entry.branch for item in known] == [1, 1, 3]
     assert [item.ref.id for item in known] == [leaf_hash(item.encoded) for item in known]
     assert [decode_entry(item.encoded) for item in known] == [item.entry for item in known]
-
-
-EMPTY: dict[str, object] = {"payload": b"", "result": None}
 
 
 @settings(max_examples=40)
@@ -184,101 +107,6 @@ def test_the_size_of_a_batch_is_bounded() -> None:
         assert caught.value.fault is BatchFault.COUNT
     batch, _ = sealed([draft()] * ENTRIES_PER_BATCH_MAX)
     assert len(open_slice(batch, WORKSPACE)) == ENTRIES_PER_BATCH_MAX
-
-
-UNSORTED = (EntryRef(SessionId(b"z" * 32), 1, EntryId(b"e" * 32)), FOREIGN)
-BROKEN_FIELDS: list[tuple[str, dict[str, object], BatchFault]] = [
-    ("delete with result", {"kind": EntryKind.DELETE, "payload": b""}, BatchFault.KIND),
-    ("delete with payload", {"kind": EntryKind.DELETE, "result": None}, BatchFault.KIND),
-    ("genesis with parents", {"kind": EntryKind.GENESIS, "payload": b""}, BatchFault.KIND),
-    ("genesis with payload", {"kind": EntryKind.GENESIS, "parents": ()}, BatchFault.KIND),
-    (
-        "genesis without result",
-        {"kind": EntryKind.GENESIS, "parents": (), **EMPTY},
-        BatchFault.KIND,
-    ),
-    ("replace with payload", {"kind": EntryKind.REPLACE}, BatchFault.KIND),
-    ("replace without result", {"kind": EntryKind.REPLACE, **EMPTY}, BatchFault.KIND),
-    ("update without parents", {"parents": ()}, BatchFault.KIND),
-    ("tree with result", {"file": TREE_FILE}, BatchFault.KIND),
-    (
-        "tree delete",
-        {"file": TREE_FILE, "kind": EntryKind.DELETE, **EMPTY},
-        BatchFault.KIND,
-    ),
-    ("payload too large", {"payload": bytes(PAYLOAD_BYTES_MAX + 1)}, BatchFault.SIZE),
-    ("short file id", {"file": FileId(b"x")}, BatchFault.IDS),
-    ("short result", {"result": BlobHash(b"x")}, BatchFault.IDS),
-    ("negative size", {"size": -1}, BatchFault.NUMBER),
-    ("huge size", {"size": 2**63}, BatchFault.NUMBER),
-    ("branch of the future", {"branch": 2}, BatchFault.NUMBER),
-    ("negative branch", {"branch": -1}, BatchFault.NUMBER),
-    ("repeated parents", {"parents": (FOREIGN, FOREIGN)}, BatchFault.PARENTS),
-    (
-        "parent without id",
-        {"parents": (EntryRef(FOREIGN.session, 7, NO_ENTRY),)},
-        BatchFault.PARENTS,
-    ),
-    (
-        "parent that is itself",
-        {"parents": (EntryRef(SESSION, 1, EntryId(b"e" * 32)),)},
-        BatchFault.PARENTS,
-    ),
-    ("parent zero", {"parents": (EntryRef(FOREIGN.session, 0, FOREIGN.id),)}, BatchFault.PARENTS),
-    ("parent id short", {"parents": (EntryRef(FOREIGN.session, 1, EntryId(b"")),)},
-     BatchFault.PARENTS),
-    ("no name", {"principal": Principal(PrincipalKind.RUN, "")}, BatchFault.PRINCIPAL),
-    ("long name", {"principal": Principal(PrincipalKind.RUN, "n" * 201)}, BatchFault.PRINCIPAL),
-    (
-        "long reason",
-        {"principal": Principal(PrincipalKind.RUN, "n", "r" * 2001)},
-        BatchFault.PRINCIPAL,
-    ),
-]  # fmt: skip
-BROKEN_IDS = [name for name, _, _ in BROKEN_FIELDS]
-
-
-@pytest.mark.parametrize(("name", "changes", "fault"), BROKEN_FIELDS, ids=BROKEN_IDS)
-def test_broken_drafts_are_not_signed(
-    name: str, changes: dict[str, object], fault: BatchFault
-) -> None:
-    """An honest node learns of its defect before its peers do."""
-    with pytest.raises(BadDraftError) as caught:
-        sealed([draft(**changes)])
-    assert caught.value.fault is fault, name
-
-
-@pytest.mark.parametrize(("name", "changes", "fault"), BROKEN_FIELDS, ids=BROKEN_IDS)
-def test_broken_entries_are_refused_though_signed(
-    name: str, changes: dict[str, object], fault: BatchFault
-) -> None:
-    """A hostile session signs what it likes; each rule stands at the receiver too."""
-    good = sealed([draft()])[1][0].entry
-    assert fault_of(forged([replaced(good, **changes)])) is fault, name
-
-
-def test_unsorted_parents_are_refused() -> None:
-    """One order only, so that equal parents are equal bytes."""
-    good = sealed([draft()])[1][0].entry
-    assert fault_of(forged([replaced(good, parents=UNSORTED)])) is BatchFault.PARENTS
-    assert fault_of(forged([replaced(good, parents=tuple(sorted(UNSORTED)))])) is None
-
-
-def test_an_entry_stands_in_its_place_in_the_session() -> None:
-    """Session, sequence and previous are those of the batch."""
-    _, known = sealed([draft(), draft()])
-    one, two = (item.entry for item in known)
-    stranger = SessionId(b"o" * 32)
-    assert fault_of(forged([replaced(one, session=stranger)])) is BatchFault.SESSION
-    assert fault_of(forged([one, one])) is BatchFault.SEQUENCE
-    assert fault_of(forged([two])) is BatchFault.SEQUENCE
-    assert fault_of(forged([replaced(one, previous=EntryId(b"p" * 32))])) is BatchFault.PREVIOUS
-    unchained = replaced(two, previous=EntryId(b"p" * 32))
-    assert fault_of(forged([one, unchained])) is BatchFault.PREVIOUS
-    assert fault_of(forged([replaced(two, previous=NO_ENTRY)], 2)) is BatchFault.PREVIOUS
-    assert fault_of(forged([replaced(one, key_epoch=1)])) is BatchFault.KEY_EPOCH
-    liar = replaced(two, parents=(EntryRef(SESSION, 1, EntryId(b"q" * 32)),))
-    assert fault_of(forged([one, liar])) is BatchFault.PARENTS
 
 
 @pytest.mark.parametrize(
@@ -437,3 +265,14 @@ def test_a_flipped_bit_anywhere_is_refused_or_undecodable(data: st.DataObject) -
     except ValueError:
         return
     assert fault_of(damaged) is not None
+
+
+@pytest.mark.parametrize("chosen", [(0,), (1, 3), (0, 1, 2, 3)])
+def test_a_subset_of_a_slice_opens_to_those_entries(chosen: tuple[int, ...]) -> None:
+    """Taken from a whole batch, and once more from a part with proofs."""
+    batch, known = sealed([draft(size=size) for size in range(4)])
+    part = subset(batch, known, chosen)
+    opened = open_slice(part, WORKSPACE)
+    assert opened == tuple(known[index] for index in chosen)
+    again = subset(part, opened, (0,))
+    assert open_slice(again, WORKSPACE) == opened[:1]

@@ -6,7 +6,8 @@ the seal between two nodes. Refuses to keep state, read clocks or draw random nu
 in as arguments; only ``keystore`` touches files.
 
 How data passes: ``keystore`` -> ``keys`` -> ``sessions`` certify -> ``batches`` seal and open
-entries (``entry_rules``, ``merkle``) -> ``roster`` says whose entries count (``records`` are its
-signed sentences, ``membership`` writes new ones, ``labels`` names members for people).
-``tickets`` -> ``joining`` -> a new record. ``sealing`` hides frames from those who relay them.
+entries (``entry_rules``, ``merkle``, ``subsets``) -> ``roster`` says whose entries count:
+``records`` are its signed sentences, ``membership`` writes new ones, ``evaluation`` decides which
+stand (strong removal), ``labels`` names members for people. ``tickets`` -> ``joining`` -> a new
+record. ``sealing`` hides frames from those who relay them.
 """

@@ -63,7 +63,8 @@ def entry_fault(entry: Entry) -> BatchFault | None:  # noqa: PLR0911 - one for e
     if (entry.previous == NO_ENTRY) != (entry.sequence == 1):
         return BatchFault.PREVIOUS
     if not (
-        1 <= entry.branch <= entry.sequence <= NUMBER_MAX
+        1 <= entry.sequence <= NUMBER_MAX
+        and 0 <= entry.branch <= entry.sequence
         and 0 <= entry.size <= NUMBER_MAX
         and -NUMBER_MAX <= entry.time_ms <= NUMBER_MAX
     ):
@@ -86,7 +87,8 @@ def _fits_kind(entry: Entry) -> bool:
     if entry.file == TREE_FILE:
         return kind is EntryKind.UPDATE and entry.result is None
     if kind is EntryKind.UPDATE:
-        return bool(entry.parents)
+        is_branched = entry.branch > 0 or not entry.payload
+        return bool(entry.parents) and entry.result is not None and is_branched
     if entry.payload:
         return False
     if kind is EntryKind.DELETE:

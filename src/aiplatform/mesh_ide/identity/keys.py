@@ -64,6 +64,10 @@ class SigningKey:
         """Return the 64 bytes of the (deterministic) signature."""
         return self._private.sign(message)
 
+    def reveal_seed(self) -> bytes:
+        """Return the 32 secret bytes: for the link library, which proves the key by itself."""
+        return self._private.private_bytes_raw()
+
     def __repr__(self) -> str:
         """Show the public half only: reprs end up in logs."""
         return f"SigningKey(public={short(self.public)})"

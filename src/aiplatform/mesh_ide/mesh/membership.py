@@ -154,8 +154,11 @@ class MembershipCore:
         2. ``PeerReady`` and ``PeerGone`` alternate per peer.
     """
 
-    def __init__(self, workspace: WorkspaceId, hello: Hello) -> None:
+    def __init__(
+        self, workspace: WorkspaceId, hello: Hello, sponsor: NodeId | None = None
+    ) -> None:
         self._workspace = workspace
+        self._sponsor = sponsor
         self._me = hello.node
         self._hello = hello
         self._records: dict[bytes, KnownRecord] = {}
@@ -219,6 +222,10 @@ class MembershipCore:
     def _evaluate(self, now_ms: int) -> list[MembershipOutput]:
         self.roster = evaluate(self._workspace, self._records.values())
         others = frozenset(node for node in self.roster.members if node != self._me)
+        if self._sponsor is not None and self._me not in self.roster.members:
+            # The roster did not fit the answer to our request to join: the sponsor, whose key
+            # our ticket named, sends the rest.
+            others |= {self._sponsor}
         out: list[MembershipOutput] = [AllowPeers(others), RosterChanged()]
         for peer in list(self._links):
             if peer not in others:
@@ -442,4 +449,5 @@ class MembershipCore:
     def _check_invariants(self) -> None:
         """Invariant 1."""
         for peer, link in self._links.items():
-            assert not link.is_up or peer in self.roster.members, "a stranger is linked"
+            is_known = peer in self.roster.members or peer == self._sponsor
+            assert not link.is_up or is_known, "a stranger is linked"

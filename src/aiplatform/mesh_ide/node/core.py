@@ -76,6 +76,7 @@ from aiplatform.mesh_ide.node.events import (
     FolderUnwatched,
     GarbageReceived,
     GitMoved,
+    KeepRecords,
     LinkDown,
     LinkQueueFull,
     LinkUp,
@@ -90,6 +91,7 @@ from aiplatform.mesh_ide.node.events import (
     Tick,
     Told,
 )
+from aiplatform.mesh_ide.ports.engine import TreePlace
 from aiplatform.mesh_ide.ports.jobs import (
     BlobsArchived,
     EntriesSealed,
@@ -145,7 +147,9 @@ class Boot(Struct, frozen=True):
     disk: tuple[tuple[bytes, bytes], ...]
     holds: tuple[bytes, ...]
     archived: tuple[BlobHash, ...]
-    places: tuple[object, ...] = ()
+    places: tuple[TreePlace, ...] = ()
+    sponsor: NodeId | None = None
+    """Who admitted this node: trusted for the rest of the roster if it did not fit the answer."""
 
 
 class NodeCore:
@@ -163,7 +167,7 @@ class NodeCore:
         self._ticket = 0
         session = boot.hello.certificate.session
         self.ledger = Ledger(session)
-        self.membership = MembershipCore(boot.workspace, boot.hello)
+        self.membership = MembershipCore(boot.workspace, boot.hello, boot.sponsor)
         self.authoring = Authoring(self.ledger, boot.principal)
         self.intake = Intake(self.ledger, self.membership)
         self.workspace = WorkspaceCore(
@@ -181,7 +185,7 @@ class NodeCore:
         self.folder_problem: str | None = None
         self._is_waiting_to_scan = boot.has_folder
         self._started_ms = 0
-        self._roster_tags: dict[int, int] = {}
+        self._record_tags: dict[int, int] = {}
 
     # --- helpers -----------------------------------------------------------------------------
 
@@ -202,7 +206,7 @@ class NodeCore:
     def load(self, now_ms: int) -> None:
         """Take what was remembered; call once, before the first event. No commands follow."""
         boot = self._boot
-        self.ledger.index.apply(boot.places)  # type: ignore[arg-type]
+        self.ledger.index.apply(boot.places)
         self.ledger.restore(boot.files)
         self.workspace.load(boot.disk, boot.holds, boot.archived)
         self._loaded = self.membership.load(boot.roster, boot.certificates, boot.addresses, now_ms)
@@ -262,6 +266,10 @@ class NodeCore:
                 return [*self._end_hold(event, now_ms)]
             case AddRosterRecords():
                 return self._add_roster(event, now_ms)
+            case KeepRecords():
+                persist = Persist(self._new_ticket(), event.records)
+                self._record_tags[persist.ticket] = event.tag
+                return [persist]
             case LookAgain():
                 self.membership.redial(now_ms)
                 return [*self.workspace.scan(now_ms), Replied(event.tag)]
@@ -387,7 +395,7 @@ class NodeCore:
         out.extend(self.workspace.on_persisted(result.ticket))
         out.extend(self.authoring.on_persisted(result.ticket))
         out.extend(self.intake.on_persisted(result))
-        tag = self._roster_tags.pop(result.ticket, None)
+        tag = self._record_tags.pop(result.ticket, None)
         if tag is not None:
             out.append(Replied(tag))
         return out
@@ -414,8 +422,9 @@ class NodeCore:
         keep = [item for item in out if isinstance(item, KeepRoster)]
         if not keep:
             return [*out, Replied(request.tag)]
-        persist = Persist(self._new_ticket(), records.roster_writes(keep[0]))
-        self._roster_tags[persist.ticket] = request.tag
+        writes = (*records.roster_writes(keep[0]), *request.beside)
+        persist = Persist(self._new_ticket(), writes)
+        self._record_tags[persist.ticket] = request.tag
         return [persist, *(item for item in out if not isinstance(item, KeepRoster))]
 
     # --- translation -------------------------------------------------------------------------

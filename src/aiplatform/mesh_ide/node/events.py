@@ -11,6 +11,7 @@ from aiplatform.mesh_ide.model.ids import BlobHash, FileId, NodeId
 from aiplatform.mesh_ide.model.messages import AnyMessage
 from aiplatform.mesh_ide.ports.engine import Splice
 from aiplatform.mesh_ide.ports.jobs import Job, JobResult
+from aiplatform.mesh_ide.ports.store import PutRecord
 from aiplatform.mesh_ide.replication.core import SendBlobs, SendEntries, SendMessage
 
 # --- events ----------------------------------------------------------------------------------
@@ -135,10 +136,18 @@ class RejectHold(Struct, frozen=True):
 
 
 class AddRosterRecords(Struct, frozen=True):
-    """Take roster records that this node signed itself."""
+    """Take roster records that this node signed itself, with other records that go with them."""
 
     tag: int
     records: tuple[bytes, ...]
+    beside: tuple[PutRecord, ...] = ()
+
+
+class KeepRecords(Struct, frozen=True):
+    """Make small records durable (a ticket that was issued)."""
+
+    tag: int
+    records: tuple[PutRecord, ...]
 
 
 class LookAgain(Struct, frozen=True):
@@ -155,6 +164,7 @@ Request = (
     | ReleaseHold
     | RejectHold
     | AddRosterRecords
+    | KeepRecords
     | LookAgain
 )
 
@@ -216,6 +226,7 @@ __all__ = [
     "FolderUnwatched",
     "GarbageReceived",
     "GitMoved",
+    "KeepRecords",
     "LinkDown",
     "LinkQueueFull",
     "LinkUp",

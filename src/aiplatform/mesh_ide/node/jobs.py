@@ -7,7 +7,7 @@ lanes is behind the ports (thread-safe) and the commit lock.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from blake3 import blake3
@@ -71,7 +71,7 @@ from aiplatform.mesh_ide.ports.jobs import (
     VerifySlices,
     WritesApplied,
 )
-from aiplatform.mesh_ide.ports.store import CHUNK_BYTES, PutBlob, PutChunk, Store, Write
+from aiplatform.mesh_ide.ports.store import CHUNK_BYTES, PutBlob, PutChunk, PutEntries, Store, Write
 
 _EMPTY = ScanBatch((), (), ())
 
@@ -313,10 +313,17 @@ class JobRunner:
             return self._store.commit(writes)
 
     def _persist(self, job: Persist) -> Persisted:
+        return self.persist_group([job])[0]
+
+    def persist_group(self, jobs: Sequence[Persist]) -> list[Persisted]:
+        """Commit several jobs in one transaction: one sync for all of them."""
         try:
-            return Persisted(job.ticket, self._commit(job.writes))
+            refused = self._commit(tuple(write for job in jobs for write in job.writes))
         except (StorageFullError, StorageReadOnlyError) as error:
-            return Persisted(job.ticket, problem=str(error))
+            return [Persisted(job.ticket, problem=str(error)) for job in jobs]
+        if not refused:
+            return [Persisted(job.ticket) for job in jobs]
+        return [Persisted(job.ticket, _refused_of(job, refused)) for job in jobs]
 
     def _archive(self, job: ArchiveBlobs) -> BlobsArchived:
         held = self._store.held_blobs(source.blob for source in job.sources)
@@ -427,6 +434,11 @@ class HintedContents:
     def keep(self, blob: BlobHash, content: bytes) -> None:
         """See ``Contents.keep``."""
         self._contents.keep(blob, content)
+
+
+def _refused_of(job: Persist, refused: tuple[EntryRef, ...]) -> tuple[EntryRef, ...]:
+    own = {k.ref for write in job.writes if isinstance(write, PutEntries) for k in write.known}
+    return tuple(ref for ref in refused if ref in own)
 
 
 def changed_characters(old: str, new: str) -> int:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec import msgpack
 
+from aiplatform.mesh_ide.documents.state import FileState
 from aiplatform.mesh_ide.mesh.membership import KeepRoster
 from aiplatform.mesh_ide.model.entries import SessionCertificate
-from aiplatform.mesh_ide.model.ids import NodeId
+from aiplatform.mesh_ide.model.ids import BlobHash, NodeId
 from aiplatform.mesh_ide.ports.store import PutRecord, RecordKind, Store, Write
 
 _JOINED: Final = b"joined"
 _ADDRESSES: Final = b"addresses:"
 
 _encoder = msgpack.Encoder()
+_state = msgpack.Decoder(FileState)
 _certificate = msgpack.Decoder(SessionCertificate)
 _addresses = msgpack.Decoder(tuple[str, ...])
 
@@ -58,3 +61,15 @@ def addresses(store: Store) -> dict[NodeId, tuple[str, ...]]:
         for key, value in store.records(RecordKind.NODE)
         if key.startswith(_ADDRESSES)
     }
+
+
+def named_blobs(files: Iterable[bytes]) -> set[BlobHash]:
+    """Return the contents that these file records name: heads, roots and merges."""
+    named: set[BlobHash] = set()
+    for value in files:
+        state = _state.decode(value)
+        named.update(head.blob for head in state.heads if head.blob is not None)
+        named.update(root.blob for root in state.roots)
+        if state.merged is not None:
+            named.add(state.merged.blob)
+    return named

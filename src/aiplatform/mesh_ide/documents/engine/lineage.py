@@ -86,7 +86,7 @@ class Lineage:
 
     def __init__(self, root: TextRoot) -> None:
         content = root.text.encode()
-        peer = genesis_peer(root.file, BlobHash(blake3(content).digest()))
+        peer = self._genesis_peer(root, content)
         length = len(root.text)
         self._file = root.file
         self._root = root.root
@@ -101,6 +101,10 @@ class Lineage:
         self._authors: dict[int, tuple[list[int], list[EntryRef]]] = {}
         self._draft: _Draft | None = None
         self.weight = _DOCUMENT_BYTES + len(content)
+
+    @staticmethod
+    def _genesis_peer(root: TextRoot, content: bytes) -> int:
+        return genesis_peer(root.file, BlobHash(blake3(content).digest()))
 
     def knows(self, entry: EntryId) -> bool:
         """Return whether the entry's operations are in the document."""

@@ -174,7 +174,7 @@ class LoroTextEngine:
         lineage, weight = self._documents.pop(key, (None, 0))
         self._cache_bytes -= weight
         if lineage is None:
-            lineage = Lineage(root)
+            lineage = self._build(root)
         try:
             unknown = {head.id for head in heads if not lineage.knows(head.id)}
             if unknown:
@@ -191,6 +191,9 @@ class LoroTextEngine:
             self._keep(key, lineage)
             raise
         self._keep(key, lineage)
+
+    def _build(self, root: TextRoot) -> Lineage:
+        return Lineage(root)
 
     def _keep(self, key: tuple[FileId, EntryId], lineage: Lineage) -> None:
         self._documents[key] = (lineage, lineage.weight)

@@ -81,6 +81,8 @@ class FolderTable:
 
     def prune(self, below: str = "") -> None:
         """Remove the remembered folders that are empty (``below``: only it and those in it)."""
+        if below and below not in self._to_prune:
+            return
         due = [p for p in self._to_prune if not below or p == below or p.startswith(below + "/")]
         for path in sorted(due, key=len, reverse=True):
             self._to_prune.discard(path)
@@ -102,5 +104,9 @@ class FolderTable:
     def close(self) -> None:
         """Remove what is to be pruned and let go of all descriptors."""
         self.prune()
+        self.forget()
+
+    def forget(self) -> None:
+        """Let go of all descriptors; folders are reached anew."""
         while self._open:
             os.close(self._open.popitem()[1])

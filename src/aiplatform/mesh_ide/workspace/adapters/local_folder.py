@@ -25,9 +25,7 @@ from aiplatform.mesh_ide.workspace.adapters.opened import (
 )
 
 FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-FILE_FLAGS: Final = (
-    os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-)
+FILE_FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """``O_NONBLOCK``: what became a FIFO since it was listed must not stop the node."""
 
 READ_TRIES: Final = 3
@@ -35,7 +33,9 @@ STREAM_BYTES: Final = 1024 * 1024
 """Larger files are read through one buffer of this size. Not by ``mmap``: a file that is truncated
 under a mapping ends the process with SIGBUS."""
 
-_GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR})
+_GONE: Final = frozenset(
+    {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.EINVAL}
+)
 """Nothing there, or something else than was listed (``O_NOFOLLOW`` says ELOOP for a link)."""
 
 
@@ -133,7 +133,7 @@ class LocalFolder:
         """Read and hash a file or a link."""
         try:
             if entry.kind is Kind.LINK:
-                return self._read_link(entry.name)
+                return read_link(self._fd, entry.name, self._freshness)
             fd = os.open(entry.name, FILE_FLAGS, dir_fd=self._fd)
         except OSError as error:
             raise look_error(error, entry.name) from error
@@ -143,12 +143,6 @@ class LocalFolder:
             raise look_error(error, entry.name) from error
         finally:
             os.close(fd)
-
-    def _read_link(self, name: str) -> Content:
-        stat = os.stat(name, dir_fd=self._fd, follow_symlinks=False)
-        target = os.fsencode(os.readlink(name, dir_fd=self._fd))
-        seen = self._freshness.record(stat, FileMode.SYMLINK, len(target))
-        return Content(seen, BlobHash(blake3(target).digest()), is_text=False, content=target)
 
     def head(self, name: str, bytes_max: int) -> bytes:
         """Return the beginning of a plain file, empty if there is none that can be read."""
@@ -203,6 +197,37 @@ def _file_entry(name: str, stat: os.stat_result) -> Entry:
         return Entry(name, Kind.SPECIAL)
     seen = FileStat(stat.st_size, stat.st_mtime_ns, stat.st_ino, mode, stat.st_ctime_ns)
     return Entry(name, Kind.LINK if mode is FileMode.SYMLINK else Kind.FILE, seen)
+
+
+def read_link(folder_fd: int, name: str, freshness: Freshness) -> Content:
+    """Read a link's text.
+
+    Raises:
+        OSError: no link of this name stands there (EINVAL: something else does).
+    """
+    stat = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
+    target = os.fsencode(os.readlink(name, dir_fd=folder_fd))
+    seen = freshness.record(stat, FileMode.SYMLINK, len(target))
+    return Content(seen, BlobHash(blake3(target).digest()), is_text=False, content=target)
+
+
+def read_at(folder_fd: int, name: str, freshness: Freshness) -> Content | None:
+    """Read what stands at a name: a file or a link; ``None`` for anything else."""
+    try:
+        fd = os.open(name, FILE_FLAGS, dir_fd=folder_fd)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            return None
+        try:
+            return read_link(folder_fd, name, freshness)
+        except OSError:
+            return None
+    try:
+        return read_open(fd, freshness)
+    except (NotThereError, OSError):
+        return None
+    finally:
+        os.close(fd)
 
 
 def read_open(fd: int, freshness: Freshness) -> Content:

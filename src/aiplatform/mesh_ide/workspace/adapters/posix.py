@@ -109,9 +109,7 @@ def _renameat2(source_fd: int, source: str, target_fd: int, target: str, flags: 
 def _rename_new_by_link(source_fd: int, source: str, target_fd: int, target: str) -> None:
     """A link fails if the name exists; filesystems without links get a check and a rename."""
     try:
-        os.link(
-            source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd, follow_symlinks=False
-        )
+        os.link(source, target, src_dir_fd=source_fd, dst_dir_fd=target_fd, follow_symlinks=False)
     except FileExistsError:
         raise
     except OSError as error:

@@ -24,6 +24,7 @@ from aiplatform.mesh_ide.workspace.ignore import GITIGNORE, TEMP_FOLDER
 PLAN: Final = "plan"
 RESCUED: Final = "rescued-"
 ASIDE: Final = "-aside"
+_SHOWN_BYTES_MAX: Final = 200
 _PLAN_BYTES_MAX: Final = 16 * 1024 * 1024
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -120,6 +121,13 @@ class TempFolder:
     def names(self) -> list[str]:
         """Return what is in it apart from plans and the ignore file."""
         return sorted(n for n in os.listdir(self.fd) if n != GITIGNORE and not n.startswith(PLAN))
+
+    def rescue(self, folder_fd: int, name: str, path: str) -> str:
+        """Put a file that has lost its path where ``mesh doctor`` finds it; returns the name."""
+        shown = path.replace("%", "%25").replace("/", "%2F").encode()[-_SHOWN_BYTES_MAX:]
+        rescued = f"{RESCUED}{self.new_name()}-{shown.decode(errors='ignore')}"
+        os.rename(name, rescued, src_dir_fd=folder_fd, dst_dir_fd=self.fd)
+        return rescued
 
     # --- plans -------------------------------------------------------------------------------
 

@@ -386,9 +386,7 @@ class Walk:
         return items >= BATCH_ITEMS_MAX or self._bytes >= BATCH_BYTES_MAX
 
     def _take(self) -> ScanBatch:
-        batch = ScanBatch(
-            tuple(self._observations), tuple(self._unchanged), tuple(self._skipped)
-        )
+        batch = ScanBatch(tuple(self._observations), tuple(self._unchanged), tuple(self._skipped))
         self._observations, self._unchanged, self._skipped = [], [], []
         self._bytes = 0
         return batch

@@ -26,22 +26,25 @@ from aiplatform.mesh_ide.ports.transport import JOIN_FRAME_BYTES_MAX, LinkListen
 
 
 async def serve(connection: Connection, gate: JoinGate, listener: LinkListener) -> None:
-    """Answer the one request of a connection and close it, whatever the peer does."""
+    """Answer the one request of a connection and close it, whatever the peer does.
+
+    It is closed while the error still holds the stream: a stream that is let go counts as
+    finished, and the asker would take nothing for the answer.
+    """
     peer = NodeId(connection.remote_id().to_bytes())
-    code, detail = CloseCode.SHUTDOWN, "done"
     try:
         with gate.admit(peer, asyncio.get_running_loop().time()):
             await _answer(connection, peer, listener)
     except JoinBusyError as error:
-        code, detail = CloseCode.BUSY, str(error)
+        close(connection, CloseCode.BUSY, str(error))
     except TimeoutError:
-        code, detail = CloseCode.FAULT, "the join request took too long"
+        close(connection, CloseCode.FAULT, "the join request took too long")
     except IrohError:
-        code, detail = CloseCode.FAULT, "the join request is malformed or too large"
+        close(connection, CloseCode.FAULT, "the join request is malformed or too large")
     except MeshIDEError as error:
-        code, detail = CloseCode.REFUSED, str(error)
+        close(connection, CloseCode.REFUSED, str(error))
     finally:
-        close(connection, code, detail)
+        close(connection, CloseCode.SHUTDOWN, "done")
 
 
 async def _answer(connection: Connection, peer: NodeId, listener: LinkListener) -> None:

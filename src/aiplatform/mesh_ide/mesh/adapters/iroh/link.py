@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from typing import Final
 
 from iroh import Connection, IrohError, RecvStream, SendStream
@@ -38,6 +39,9 @@ _RECEIVE_WINDOW_BYTES: Final = 16 * 1024 * 1024
 """Unread bytes a peer may have on its way on one connection, over all streams it opens; quinn
 holds each of them to 1.25 MB. Together with one unfinished frame per channel this bounds what a
 peer can make us hold."""
+
+_LEAVING_S_MAX: Final = 1.0
+"""Between the end of a stream and the end of the connection, when a peer leaves in order."""
 
 _PRIORITY: Final[dict[Channel, int]] = {
     Channel.CONTROL: 2,
@@ -100,22 +104,39 @@ class IrohLink:
 
     async def run(self) -> LinkOverError:
         """Carry frames until the connection is over, close it, and return why."""
-        overs: list[LinkOverError] = []
+        overs: list[BaseException] = []
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._watch())
-                group.create_task(self._accept(group))
-                group.create_task(self._read(Channel.CONTROL, self._control_in))
+                group.create_task(self._guard(self._watch()))
+                group.create_task(self._guard(self._accept(group)))
+                group.create_task(self._guard(self._read(Channel.CONTROL, self._control_in)))
                 for channel in Channel:
-                    group.create_task(self._write(channel))
+                    group.create_task(self._guard(self._write(channel)))
         except* LinkOverError as ended:
-            overs = [e for e in ended.exceptions if isinstance(e, LinkOverError)]
-        except* IrohError as failed:
-            overs = [how_it_ended(self.connection, failed.exceptions[0])]
+            overs.extend(ended.exceptions)
         over = overs[0]
+        assert isinstance(over, LinkOverError), "the group is flat"
+        return over
+
+    async def _guard(self, work: Coroutine[None, None, None]) -> None:
+        """Close the connection as soon as a task finds the link over.
+
+        Not later: the other tasks let their streams go when they are cancelled, which to the
+        peer looks as if we had ended them in the middle of a frame.
+        """
+        try:
+            await work
+        except LinkOverError as over:
+            self._close_because(over)
+            raise
+        except IrohError as error:
+            over = how_it_ended(self.connection, error)
+            self._close_because(over)
+            raise over from None
+
+    def _close_because(self, over: LinkOverError) -> None:
         is_fault = over.end is LinkEnd.FAULT
         self.end(CloseCode.FAULT if is_fault else CloseCode.DISCONNECT, over.detail)
-        return over
 
     def end(self, code: CloseCode, detail: str) -> None:
         """Close the connection at once and drop what is queued; idempotent."""
@@ -152,7 +173,7 @@ class IrohLink:
             if channel in seen:
                 raise LinkOverError(LinkEnd.FAULT, f"a second stream for {channel.name}")
             seen.add(channel)
-            group.create_task(self._read(channel, stream))
+            group.create_task(self._guard(self._read(channel, stream)))
 
     async def _read(self, channel: Channel, stream: RecvStream) -> None:
         reader = FrameReader()
@@ -160,7 +181,7 @@ class IrohLink:
             wanted = min(max(reader.missing_bytes, _READ_BYTES), _READ_BYTES_MAX)
             chunk = await stream.read(wanted)
             if not chunk:
-                raise LinkOverError(LinkEnd.FAULT, f"the peer ended its {channel.name} stream")
+                raise await self._why_ended(channel)
             self.received_bytes += len(chunk)
             try:
                 frames = reader.feed(chunk)
@@ -170,6 +191,13 @@ class IrohLink:
                 if self._is_over:
                     return
                 self._on_frame(channel, frame)
+
+    async def _why_ended(self, channel: Channel) -> LinkOverError:
+        """Tell a peer that leaves, whose streams may end first, from one that is at fault."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVING_S_MAX):
+                return explain(await self.connection.closed())
+        return LinkOverError(LinkEnd.FAULT, f"the peer ended its {channel.name} stream")
 
     async def _write(self, channel: Channel) -> None:
         """Write what is queued; what comes in meanwhile goes out together next time."""

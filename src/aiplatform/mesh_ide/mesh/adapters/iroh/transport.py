@@ -85,6 +85,7 @@ class IrohTransport:
         port_range: ports tried in order when ``port`` is taken.
         listen: all interfaces or loopback only.
         relay_url: an iroh relay, for nodes behind NAT; none is used unless named.
+        dial_timeout_s: how long a dial may take before it counts as unreachable.
 
     Invariants:
         1. A peer has at most one of: a link, a dial.
@@ -100,12 +101,14 @@ class IrohTransport:
         port_range: range = range(0),
         listen: Listen = Listen.EVERYWHERE,
         relay_url: str | None = None,
+        dial_timeout_s: float = DIAL_TIMEOUT_S,
     ) -> None:
         self.node = NodeId(SecretKey.from_bytes(seed).public().to_bytes())
         self._seed = seed
         self._ports = (port, *(other for other in port_range if other != port))
         self._listen = listen
         self._relay_url = relay_url
+        self._dial_timeout_s = dial_timeout_s
         self._allowed: frozenset[NodeId] = frozenset()
         self._links: dict[NodeId, tuple[IrohLink, asyncio.Task[None]]] = {}
         self._dials: dict[NodeId, _Dial] = {}
@@ -227,7 +230,7 @@ class IrohTransport:
         connection: Connection | None = None
         is_done = False
         try:
-            async with asyncio.timeout(DIAL_TIMEOUT_S) as dial.deadline:
+            async with asyncio.timeout(self._dial_timeout_s) as dial.deadline:
                 connection = await self._endpoint.connect(address, LINK_ALPN)
                 outgoing = await open_stream(connection, Channel.CONTROL, self._own_greeting())
                 incoming = await connection.accept_uni()

@@ -1,0 +1,358 @@
+"""The driver: one NodeCore on asyncio, with real lanes, links, folder and clock.
+
+Everything that happens becomes an event in one inbox; events are handled one after another on
+the event loop; commands go to their adapter at once. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Final, Protocol, TypeVar
+
+from aiplatform.mesh_ide.mesh.codec import decode, encode
+from aiplatform.mesh_ide.mesh.membership import AllowPeers, Dial, Disconnect
+from aiplatform.mesh_ide.model.entries import FileVector
+from aiplatform.mesh_ide.model.enums import Channel
+from aiplatform.mesh_ide.model.errors import MeshIDEError, TimedOutError
+from aiplatform.mesh_ide.model.ids import BlobHash, FileId, NodeId
+from aiplatform.mesh_ide.model.messages import BlobRequest
+from aiplatform.mesh_ide.node.clock import SteadyClock
+from aiplatform.mesh_ide.node.core import NodeCore
+from aiplatform.mesh_ide.node.events import (
+    Command,
+    Event,
+    GarbageReceived,
+    LinkDown,
+    LinkQueueFull,
+    LinkUp,
+    Received,
+    Replied,
+    Request,
+    Started,
+    Tick,
+    Told,
+)
+from aiplatform.mesh_ide.node.jobs import JobRunner
+from aiplatform.mesh_ide.node.lanes import Lanes
+from aiplatform.mesh_ide.node.outbox import Outbox
+from aiplatform.mesh_ide.node.outgoing import blob_messages, entry_messages
+from aiplatform.mesh_ide.ports.errors import (
+    BadFrameError,
+    FrameTooLargeError,
+    LinkFullError,
+    NoLinkError,
+)
+from aiplatform.mesh_ide.ports.filetree import Contents
+from aiplatform.mesh_ide.ports.jobs import JobResult, Lane
+from aiplatform.mesh_ide.ports.store import Store
+from aiplatform.mesh_ide.ports.transport import LinkEnd, Transport
+from aiplatform.mesh_ide.replication.core import SendBlobs, SendEntries, SendMessage
+
+TICK_S: Final = 0.1
+PUMP_BUDGET_S: Final = 0.01
+"""The inbox is worked off for at most this long before sockets get their turn."""
+
+TOLD_WAITING_MAX: Final = 1024
+"""A watcher that is slower than this loses the oldest events (and is told how many)."""
+
+REQUEST_TIMEOUT_S: Final = 60.0
+
+T = TypeVar("T")
+
+
+class RequestRefusedError(MeshIDEError):
+    """The node could not do what was asked; the message says why."""
+
+
+class JoinHandler(Protocol):
+    """Answers strangers who ask to join."""
+
+    async def __call__(self, peer: NodeId, request: bytes) -> bytes:
+        """Return the answer's frame."""
+
+
+async def refuse_joins(peer: NodeId, request: bytes) -> bytes:
+    """Answer nobody: an empty frame."""
+    del peer, request
+    return b""
+
+
+class NodeDriver:
+    """Runs one node until ``stop`` (or until a defect ends it, which ``wait`` raises).
+
+    Use: ``await driver.start()``, then ``request``/``watch``/``read``; at last ``stop``.
+    """
+
+    def __init__(  # noqa: PLR0913 - it joins the adapters
+        self,
+        core: NodeCore,
+        runner: JobRunner,
+        store: Store,
+        contents: Contents,
+        transport: Transport,
+        clock: SteadyClock,
+    ) -> None:
+        self.core = core
+        self.store = store
+        self.contents = contents
+        self.transport = transport
+        self.clock = clock
+        self.on_join_request: JoinHandler = refuse_joins
+        self.addresses: tuple[str, ...] = ()
+        self._runner = runner
+        self._inbox: deque[Event] = deque()
+        self._is_pumping = False
+        self._replies: dict[int, asyncio.Future[Replied]] = {}
+        self._next_tag = 0
+        self._watchers: set[asyncio.Queue[Told]] = set()
+        self._stopping = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._runs: asyncio.Task[None] | None = None
+        self._up = asyncio.Event()
+
+    # --- life --------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Begin to serve; returns when links are listened for and the core has started.
+
+        Raises:
+            AddressInUseError: the port is taken and no other was allowed.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._runs = asyncio.ensure_future(self._run())
+        up = asyncio.ensure_future(self._up.wait())
+        await asyncio.wait({self._runs, up}, return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        if self._runs.done():
+            await self._runs
+
+    async def _run(self) -> None:
+        worker = ThreadPoolExecutor(1, thread_name_prefix="mesh-outgoing")
+        self._lanes = Lanes(self._runner, self._post_from_lane, self._fail_from_lane)
+        self._lanes.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                self._outbox = Outbox(self.transport, tasks, worker)
+                self.addresses = await self.transport.start(self)
+                self.core.membership.set_addresses(self.addresses)
+                ticking = tasks.create_task(self._tick())
+                self.post(Started())
+                self._up.set()
+                await self._stopping.wait()
+                ticking.cancel()
+                self._outbox.close()
+        finally:
+            await self.transport.close()
+            await self._loop.run_in_executor(None, self._lanes.stop)
+            worker.shutdown(wait=True, cancel_futures=True)
+            self._answer_everybody()
+        if self._failure is not None:
+            raise self._failure
+
+    async def wait(self) -> None:
+        """Return when the node was stopped; raise what ended it otherwise."""
+        assert self._runs is not None, "start first"
+        await asyncio.shield(self._runs)
+
+    async def stop(self) -> None:
+        """Stop serving; idempotent. What was acknowledged is on the disk already."""
+        self._stopping.set()
+        if self._runs is not None:
+            await asyncio.wait({self._runs})
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.post(Tick())
+
+    def _answer_everybody(self) -> None:
+        for future in self._replies.values():
+            if not future.done():
+                future.set_exception(RequestRefusedError("the node stopped"))
+        self._replies.clear()
+
+    # --- events ------------------------------------------------------------------------------
+
+    def post(self, event: Event) -> None:
+        """Take an event (on the loop)."""
+        self._inbox.append(event)
+        if not self._is_pumping:
+            self._is_pumping = True
+            self._loop.call_soon(self._pump)
+
+    def _post_from_lane(self, result: JobResult) -> None:
+        self._loop.call_soon_threadsafe(self.post, result)
+
+    def _fail_from_lane(self, error: BaseException) -> None:
+        self._loop.call_soon_threadsafe(self._fail, error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self._stopping.set()
+
+    def _pump(self) -> None:
+        deadline = self._loop.time() + PUMP_BUDGET_S
+        try:
+            while self._inbox and not self._stopping.is_set():
+                event = self._inbox.popleft()
+                for command in self.core.handle(event, self.clock.now_ms()):
+                    self._execute(command)
+                if self._loop.time() > deadline:
+                    break
+        except BaseException as error:  # noqa: BLE001 - a defect: the owner of the node hears of it
+            self._fail(error)
+        if self._inbox and not self._stopping.is_set():
+            self._loop.call_soon(self._pump)
+        else:
+            self._is_pumping = False
+
+    def _execute(self, command: Command) -> None:
+        match command:
+            case SendMessage():
+                self._send(command)
+            case SendEntries():
+                self._send_entries(command.peer, command.wanted)
+            case SendBlobs():
+                self._send_blobs(command.peer, command.request)
+            case Dial():
+                self.transport.dial(command.peer, command.addresses)
+            case AllowPeers():
+                self.transport.allow(command.peers)
+            case Disconnect():
+                self.transport.disconnect(command.peer, command.detail)
+            case Replied():
+                future = self._replies.pop(command.tag, None)
+                if future is not None and not future.done():
+                    future.set_result(command)
+            case Told():
+                self._tell(command)
+            case _:
+                self._lanes.submit(command)
+
+    def _send(self, command: SendMessage) -> None:
+        try:
+            self.transport.send_nowait(command.peer, command.channel, encode(command.message))
+        except NoLinkError:
+            return  # its LinkDown is on the way; reconciliation makes up for it
+        except (LinkFullError, FrameTooLargeError):
+            self.post(LinkQueueFull(command.peer))
+
+    def _send_entries(
+        self, peer: NodeId, wanted: tuple[tuple[FileId, FileVector], ...]
+    ) -> None:
+        answer = entry_messages(self.store, wanted)
+        if not self._outbox.put(peer, Channel.DOCUMENTS, answer):
+            self.post(LinkQueueFull(peer))
+
+    def _send_blobs(self, peer: NodeId, request: BlobRequest) -> None:
+        answer = blob_messages(self.contents, request, self._path_of)
+        if not self._outbox.put(peer, Channel.BULK, answer):
+            self.post(LinkQueueFull(peer))
+
+    def _path_of(self, blob: BlobHash) -> str | None:
+        return self.core.workspace.folder.source(blob).path
+
+    def _tell(self, told: Told) -> None:
+        for watcher in self._watchers:
+            if watcher.full():
+                watcher.get_nowait()
+            watcher.put_nowait(told)
+
+    # --- the transport speaks ----------------------------------------------------------------
+
+    def on_link_up(self, peer: NodeId, address: str) -> None:
+        """See ``LinkListener``."""
+        self.post(LinkUp(peer, address))
+
+    def on_link_down(self, peer: NodeId, end: LinkEnd, detail: str) -> None:
+        """See ``LinkListener``."""
+        self._outbox.drop(peer)
+        self.post(LinkDown(peer, detail or end.value))
+
+    def on_frame(self, peer: NodeId, channel: Channel, frame: bytes) -> None:
+        """See ``LinkListener``."""
+        del channel
+        try:
+            message = decode(frame)
+        except BadFrameError as error:
+            self.post(GarbageReceived(peer, str(error)))
+            return
+        self.post(Received(peer, message))
+
+    async def on_join(self, peer: NodeId, request: bytes) -> bytes:
+        """See ``LinkListener``."""
+        return await self.on_join_request(peer, request)
+
+    # --- people speak ------------------------------------------------------------------------
+
+    async def request(
+        self, make: Callable[[int], Request], timeout_s: float = REQUEST_TIMEOUT_S
+    ) -> Replied:
+        """Put a request to the core and return its answer.
+
+        Args:
+            make: builds the request around the tag it is given.
+            timeout_s: how long to wait for the answer.
+
+        Raises:
+            RequestRefusedError: the core said no, or the node stopped.
+            TimedOutError: no answer in time; the request may still take effect.
+        """
+        self._next_tag += 1
+        tag = self._next_tag
+        future: asyncio.Future[Replied] = self._loop.create_future()
+        self._replies[tag] = future
+        self.post(make(tag))
+        try:
+            async with asyncio.timeout(timeout_s):
+                reply = await future
+        except TimeoutError:
+            self._replies.pop(tag, None)
+            message = (
+                f"no answer within {timeout_s:g} s; the change may still take effect: "
+                "see `mesh status` and `mesh doctor`"
+            )
+            raise TimedOutError(message) from None
+        if reply.problem is not None:
+            raise RequestRefusedError(reply.problem)
+        return reply
+
+    async def read(self, lane: Lane, work: Callable[[], T], timeout_s: float = 60.0) -> T:
+        """Run a read between the jobs of a lane and return what it returned (or raise it)."""
+        future: asyncio.Future[T] = self._loop.create_future()
+
+        def run() -> None:
+            try:
+                value = work()
+            except MeshIDEError as error:
+                self._loop.call_soon_threadsafe(_settle, future, None, error)
+            else:
+                self._loop.call_soon_threadsafe(_settle, future, value, None)
+
+        self._lanes.call(lane, run)
+        async with asyncio.timeout(timeout_s):
+            return await future
+
+    @asynccontextmanager
+    async def watch(self) -> AsyncIterator[asyncio.Queue[Told]]:
+        """Give a queue of what happens from now on (bounded; the oldest is lost first)."""
+        watcher: asyncio.Queue[Told] = asyncio.Queue(TOLD_WAITING_MAX)
+        self._watchers.add(watcher)
+        try:
+            yield watcher
+        finally:
+            self._watchers.discard(watcher)
+
+
+def _settle(future: asyncio.Future[T], value: T | None, error: MeshIDEError | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(value)  # type: ignore[arg-type]
+    else:
+        future.set_exception(error)
+

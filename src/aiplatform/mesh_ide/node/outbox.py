@@ -1,0 +1,81 @@
+"""Sending long answers: produced off the loop, one piece at a time, paced by the link."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from aiplatform.mesh_ide.mesh.codec import encode
+from aiplatform.mesh_ide.model.enums import Channel
+from aiplatform.mesh_ide.model.ids import NodeId
+from aiplatform.mesh_ide.model.messages import AnyMessage
+from aiplatform.mesh_ide.ports.errors import NoLinkError
+from aiplatform.mesh_ide.ports.transport import Transport
+
+ANSWERS_WAITING_MAX: Final = 4096
+"""A peer that asks for more answers at once than this is reconnected instead."""
+
+Answer = Iterator[AnyMessage]
+
+
+class Outbox:
+    """Per peer and channel one queue of answers, sent one after another.
+
+    Cancellation: ``drop`` ends what was for a peer; a generator that is being advanced on the
+    worker ends with its next piece, which is then thrown away.
+    """
+
+    def __init__(
+        self, transport: Transport, tasks: asyncio.TaskGroup, worker: ThreadPoolExecutor
+    ) -> None:
+        self._transport = transport
+        self._tasks = tasks
+        self._worker = worker
+        self._queues: dict[tuple[NodeId, Channel], asyncio.Queue[Answer]] = {}
+        self._senders: dict[tuple[NodeId, Channel], asyncio.Task[None]] = {}
+
+    def put(self, peer: NodeId, channel: Channel, answer: Answer) -> bool:
+        """Queue an answer; ``False``: too many wait for this peer."""
+        key = (peer, channel)
+        waiting = self._queues.get(key)
+        if waiting is None:
+            waiting = self._queues[key] = asyncio.Queue(ANSWERS_WAITING_MAX)
+            self._senders[key] = self._tasks.create_task(self._send(peer, channel, waiting))
+        try:
+            waiting.put_nowait(answer)
+        except asyncio.QueueFull:
+            return False
+        return True
+
+    def drop(self, peer: NodeId) -> None:
+        """Forget what was for a peer (its link is gone)."""
+        for key in [key for key in self._queues if key[0] == peer]:
+            del self._queues[key]
+            self._senders.pop(key).cancel()
+
+    def close(self) -> None:
+        """End all sending."""
+        for peer in {peer for peer, _ in self._queues}:
+            self.drop(peer)
+
+    async def _send(
+        self, peer: NodeId, channel: Channel, waiting: asyncio.Queue[Answer]
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            answer = await waiting.get()
+            while True:
+                frame = await loop.run_in_executor(self._worker, _next_frame, answer)
+                if frame is None:
+                    break
+                try:
+                    await self._transport.send(peer, channel, frame)
+                except NoLinkError:
+                    return
+
+
+def _next_frame(answer: Answer) -> bytes | None:
+    message = next(answer, None)
+    return None if message is None else encode(message)
