@@ -658,6 +658,37 @@ def test_the_listener_may_end_the_link_from_inside_a_call(network: Network) -> N
     network.run(work())
 
 
+def test_planted_bug_a_listener_that_fails_is_not_hidden(network: Network) -> None:
+    """An error in a listener ends the transport, reaches the loop's handler and ``close``."""
+
+    async def work() -> None:
+        a, b = await linked_pair(network)
+        errors: list[object] = []
+        failed = asyncio.Event()
+
+        def note(loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+            errors.append(context.get("exception"))
+            failed.set()
+
+        def fail(heard: Heard) -> None:
+            if isinstance(heard, Frame):
+                raise ZeroDivisionError
+
+        asyncio.get_running_loop().set_exception_handler(note)
+        a.recorder.reaction = b.recorder.reaction = fail
+        a.say(b, Channel.CONTROL, b"x")
+        await failed.wait()
+        results = await asyncio.gather(
+            a.transport.close(), b.transport.close(), return_exceptions=True
+        )
+        raised = [result for result in results if isinstance(result, ExceptionGroup)]
+        assert len(raised) == 1
+        assert raised[0].subgroup(ZeroDivisionError) is not None
+        assert len(errors) == 1
+
+    network.run(work())
+
+
 def test_stats_tell_what_went_over_each_link(network: Network) -> None:
     """Peers, bytes both ways, nothing queued once it has arrived."""
 

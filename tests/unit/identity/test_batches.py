@@ -59,7 +59,9 @@ def test_what_was_sealed_opens_to_the_same_entries() -> None:
     assert open_slice(msgspec.msgpack.decode(wire, type=BatchSlice), WORKSPACE) == known
     assert [item.entry.sequence for item in known] == [1, 2, 3]
     assert [item.entry.previous for item in known] == [NO_ENTRY, known[0].ref.id, known[1].ref.id]
-    assert [item.entry.branch for item in known] == [1, 1, 3]
+    assert [item.entry.branch for item in known] == [1, 1, 1]
+    assert {item.entry.lineage for item in known} == {draft().lineage}
+    assert {item.entry.depth for item in known} == {draft().depth}
     assert [item.ref.id for item in known] == [leaf_hash(item.encoded) for item in known]
     assert [decode_entry(item.encoded) for item in known] == [item.entry for item in known]
 

@@ -20,6 +20,7 @@ from aiplatform.mesh_ide.documents.notices import (
     Notice,
     PathsChanged,
 )
+from aiplatform.mesh_ide.documents.state import Refusal
 from aiplatform.mesh_ide.model.entries import BatchSlice, EntryDraft, EntryRef, Principal
 from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId
 from aiplatform.mesh_ide.ports.engine import MoveNode, PlaceNode, TreeOperation
@@ -160,7 +161,8 @@ class Authoring:
         assert done is not None, "a seal was answered without a round"
         written: dict[FileId, EntryRef] = {}
         for known in result.known:
-            self._ledger.accept(known)
+            outcome = self._ledger.accept(known)
+            assert not isinstance(outcome, Refusal), f"own entry refused: {outcome}"
             written[known.entry.file] = known.ref
         files = tuple(written)
         self._ledger.release(files)

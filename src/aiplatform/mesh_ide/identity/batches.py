@@ -177,12 +177,14 @@ def seal(  # noqa: PLR0913 - the place of a batch within its session takes this 
             size=draft.size,
             mode=draft.mode,
             is_text=draft.is_text,
-            branch=draft.branch or sequence,
+            branch=draft.branch,
             is_save=draft.is_save,
             time_ms=time_ms,
             principal=draft.principal,
             inference=draft.inference,
             payload=draft.payload,
+            lineage=draft.lineage,
+            depth=draft.depth,
         )
         fault = entry_fault(entry)
         if fault is not None:

@@ -20,6 +20,9 @@ from aiplatform.mesh_ide.model.ids import HASH_BYTES, KEY_BYTES
 SIGNATURE_BYTES: Final = 64
 """An Ed25519 signature (RFC 8032)."""
 
+CERTIFICATE_SIGNATURE_BYTES: Final = 2 * SIGNATURE_BYTES
+"""A certificate is signed by the node and by the session (``identity.sessions``)."""
+
 PROOF_HASHES_MAX: Final = (ENTRIES_PER_BATCH_MAX - 1).bit_length()
 """The depth of a Merkle tree over a full batch."""
 

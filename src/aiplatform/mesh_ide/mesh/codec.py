@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from aiplatform.mesh_ide.mesh.bounds import (
+    CERTIFICATE_SIGNATURE_BYTES,
     ITEMS_MAX,
     NONCE_MAX,
     NUMBER_MAX,
@@ -80,7 +81,7 @@ _CERTIFICATE: Final[tuple[Rule, ...]] = (
     Size("session", KEY_BYTES, KEY_BYTES),
     Size("node", KEY_BYTES, KEY_BYTES),
     Number("started_ms", -NUMBER_MAX, NUMBER_MAX),
-    Size("signature", SIGNATURE_BYTES, SIGNATURE_BYTES),
+    Size("signature", CERTIFICATE_SIGNATURE_BYTES, CERTIFICATE_SIGNATURE_BYTES),
 )
 _RANGE: Final[tuple[Rule, ...]] = (Size("low", 0, FILE_ID_BYTES), Size("high", 0, FILE_ID_BYTES))
 _SUMMARY: Final[tuple[Rule, ...]] = (

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -43,13 +41,20 @@ from aiplatform.mesh_ide.node.admission import Admitter
 from aiplatform.mesh_ide.node.clock import SteadyClock
 from aiplatform.mesh_ide.node.core import Boot, NodeCore
 from aiplatform.mesh_ide.node.driver import NodeDriver
-from aiplatform.mesh_ide.node.events import FolderTouched, FolderUnwatched, GitMoved
+from aiplatform.mesh_ide.node.events import FolderTouched, FolderUnwatched, GitMoved, Told
 from aiplatform.mesh_ide.node.jobs import JobRunner
 from aiplatform.mesh_ide.ports.store import PutRecord, RecordKind, Store
 from aiplatform.mesh_ide.storage.contents import ContentCache, StoreContents
 from aiplatform.mesh_ide.storage.sqlite.store import SqliteStore
+from aiplatform.mesh_ide.workspace.adapters import watch
 from aiplatform.mesh_ide.workspace.adapters.local_tree import LocalFileTree
-from aiplatform.mesh_ide.workspace.adapters.watch import FolderWatcher, GitWrote, RescanNeeded
+from aiplatform.mesh_ide.workspace.adapters.reading import FolderReader
+from aiplatform.mesh_ide.workspace.adapters.watch import (
+    FolderWatcher,
+    PathsChanged,
+    RescanNeeded,
+    WatchEvent,
+)
 
 _SETTINGS: Final = b"settings"
 _NODE_KEY: Final = "node.key"
@@ -265,31 +270,53 @@ class ServingNode:
         driver.on_join_request = self.admitter.answer
 
     async def start(self) -> None:
-        """Begin to serve."""
-        await self.driver.start()
-        if self.folder is not None:
-            self._watching = asyncio.ensure_future(self._watch(self.folder))
+        """Begin to serve.
 
-    async def _watch(self, folder: Path) -> None:
-        """Pass on what the watcher sees; a watcher that fails is started again."""
+        The folder is watched before it is scanned: what changes in between is seen twice rather
+        than never.
+        """
+        watcher = None
+        if self.folder is not None:
+            watcher = FolderWatcher(self.folder)
+            await watcher.__aenter__()
+        try:
+            await self.driver.start()
+        except BaseException:
+            if watcher is not None:
+                watcher.close()
+            raise
+        if watcher is not None and self._tree is not None:
+            restored = await asyncio.to_thread(self._tree.recover)
+            if restored:
+                self.driver.post(FolderTouched(tuple(seen.path for seen in restored)))
+            self._watching = asyncio.ensure_future(self._watch(watcher, watcher.problem))
+
+    async def _watch(self, watcher: FolderWatcher, problem: str | None) -> None:
+        """Pass on what the watcher sees; one that fails is replaced."""
+        if problem is not None:
+            self.driver.tell(Told("folder", problem))
         while True:
-            with suppress(OSError):
-                async for seen in self._seen(FolderWatcher(folder)):
-                    if isinstance(seen, RescanNeeded):
-                        self.driver.post(FolderUnwatched())
-                    elif isinstance(seen, GitWrote):
-                        self.driver.post(GitMoved())
-                    else:
-                        self.driver.post(FolderTouched(tuple(seen)))
+            try:
+                async for seen in watcher:
+                    self._pass_on(seen)
+            except OSError as error:
+                self.driver.tell(Told("folder", f"watching the folder failed: {error}"))
+            finally:
+                watcher.close()
             await asyncio.sleep(_WATCH_AGAIN_S)
+            assert self.folder is not None, "only a folder is watched"
+            watcher = FolderWatcher(self.folder)
+            await watcher.__aenter__()
             self.driver.post(FolderUnwatched())
 
-    @staticmethod
-    async def _seen(
-        watcher: FolderWatcher,
-    ) -> AsyncIterator[frozenset[str] | RescanNeeded | GitWrote]:
-        async for seen in watcher:
-            yield seen
+    def _pass_on(self, seen: WatchEvent) -> None:
+        match seen:
+            case PathsChanged():
+                self.driver.post(FolderTouched(seen.paths))
+            case RescanNeeded():
+                self.driver.post(FolderUnwatched())
+            case watch.GitMoved():
+                self.driver.post(GitMoved())
 
     async def wait(self) -> None:
         """Return when the node was stopped; raise what ended it otherwise."""
@@ -347,9 +374,9 @@ def _assemble(
     clock = SteadyClock()
     session = SigningKey.from_seed(secrets.token_bytes(32))
     cache = ContentCache()
-    tree = LocalFileTree(Path(settings.folder), cache.put) if settings.folder else None
-    reader = tree.read_pieces if tree is not None else (lambda _path: None)
-    contents = StoreContents(cache, store, reader)
+    folder = Path(settings.folder) if settings.folder else None
+    contents = StoreContents(cache, store, FolderReader(folder) if folder else _no_folder)
+    tree = LocalFileTree(folder, contents) if folder is not None else None
     texts, names = LoroTextEngine(), LoroTreeEngine()
     boot = _boot(settings, key, session, store, names, clock)
     core = NodeCore(boot)
@@ -365,6 +392,10 @@ def _assemble(
     )
     driver = NodeDriver(core, runner, store, contents, transport, clock)
     return ServingNode(settings, key, store, driver, texts, tree)
+
+
+def _no_folder(path: str) -> None:
+    del path
 
 
 def _boot(  # noqa: PLR0913 - what a boot is made of

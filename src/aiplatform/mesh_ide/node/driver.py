@@ -229,7 +229,7 @@ class NodeDriver:
                 if future is not None and not future.done():
                     future.set_result(command)
             case Told():
-                self._tell(command)
+                self.tell(command)
             case _:
                 self._lanes.submit(command)
 
@@ -256,7 +256,8 @@ class NodeDriver:
     def _path_of(self, blob: BlobHash) -> str | None:
         return self.core.workspace.folder.source(blob).path
 
-    def _tell(self, told: Told) -> None:
+    def tell(self, told: Told) -> None:
+        """Let those who watch know."""
         for watcher in self._watchers:
             if watcher.full():
                 watcher.get_nowait()

@@ -23,7 +23,7 @@ _DOUBLE_STARS_MAX: Final = 4
 a pattern with more of them matches nothing rather than stop the node."""
 
 _GLOB_SPECIAL: Final = b"*?[\\"
-_SLASH: Final = 0x2F
+_SPACE, _SLASH, _COLON, _BACKSLASH = b" /:\\"
 _NEVER: Final = b"(?!)"
 
 _CLASSES: Final[dict[bytes, bytes]] = {
@@ -152,10 +152,10 @@ def _trim_trailing_spaces(line: bytes) -> bytes:
     """Cut trailing spaces that no backslash protects."""
     end = position = 0
     while position < len(line):
-        if line[position] == 0x5C:
+        if line[position] == _BACKSLASH:
             position += 1
             end = min(position + 1, len(line))
-        elif line[position] != 0x20:
+        elif line[position] != _SPACE:
             end = position + 1
         position += 1
     return line[:end]
@@ -189,57 +189,83 @@ def _pattern(line: bytes) -> _Pattern | None:
 
 
 def _translate(glob: bytes, *, stars_cross: bool) -> bytes:
-    """Return a regular expression for a wildmatch pattern with ``WM_PATHNAME``.
+    """Return a regular expression for a wildmatch pattern with ``WM_PATHNAME``."""
+    out = _Translation(glob, stars_cross=stars_cross)
+    position = 0
+    while position < len(glob):
+        char = glob[position : position + 1]
+        if char == b"*":
+            position = out.add_stars(position)
+        elif char == b"[":
+            regex, position = _bracket(glob, position + 1)
+            out.add(regex)
+        elif char == b"?":
+            out.add(b"[^/]")
+            position += 1
+        else:
+            if char == b"\\":
+                position += 1
+            out.add_literal(_member(glob, position))
+            position += 1
+    return out.regex()
+
+
+class _Translation:
+    """A regular expression in the making.
 
     A star that another star follows within the same component becomes an atomic group around the
     earliest match: enough for globs, and without it ``*a*a*a*b`` takes exponential time.
     """
-    parts: list[bytes] = []
-    open_star = -1
-    double_stars = position = 0
-    while position < len(glob):
-        char = glob[position : position + 1]
-        if char == b"*":
-            end = position
-            while glob[end : end + 1] == b"*":
-                end += 1
-            after = glob[end : end + 2]
-            is_double = (
-                not stars_cross
-                and end - position > 1
-                and (position == 0 or glob[position - 1] == _SLASH)
-                and (after in {b"", b"\\/"} or after[:1] == b"/")
-            )
-            if is_double:
-                double_stars += 1
-                parts.append(b"(?:[^/]*/)*" if after[:1] == b"/" else b".*")
-                position = end + (1 if after[:1] == b"/" else 0)
-                open_star = -1
-                continue
-            if open_star >= 0:
-                parts[open_star:] = [b"(?>[^/]*?" + b"".join(parts[open_star + 1 :]) + b")"]
-            open_star = len(parts)
-            parts.append(b"[^/]*")
-            position = end
-        elif char == b"?":
-            parts.append(b"[^/]")
-            position += 1
-        elif char == b"[":
-            regex, position = _bracket(glob, position + 1)
-            parts.append(regex)
-        else:
-            if char == b"\\":
-                position += 1
-                char = glob[position : position + 1]
-                if not char:
-                    raise _MalformedError
-            if char == b"/":
-                open_star = -1
-            parts.append(re.escape(char))
-            position += 1
-    if double_stars > _DOUBLE_STARS_MAX:
-        raise _MalformedError
-    return b"".join(parts)
+
+    def __init__(self, glob: bytes, *, stars_cross: bool) -> None:
+        self._glob = glob
+        self._stars_cross = stars_cross
+        self._parts: list[bytes] = []
+        self._open_star: int | None = None
+        self._double_stars = 0
+
+    def add(self, regex: bytes) -> None:
+        self._parts.append(regex)
+
+    def add_literal(self, byte: int) -> None:
+        if byte == _SLASH:
+            self._open_star = None
+        self._parts.append(re.escape(bytes((byte,))))
+
+    def add_stars(self, position: int) -> int:
+        """Translate the run of stars at ``position`` and return where it ends."""
+        glob, end = self._glob, position
+        while glob[end : end + 1] == b"*":
+            end += 1
+        if self._is_double(position, end):
+            self._double_stars += 1
+            self._open_star = None
+            if glob[end : end + 1] == b"/":
+                self._parts.append(b"(?:[^/]*/)*")
+                return end + 1
+            self._parts.append(b".*")
+            return end
+        if self._open_star is not None:
+            chunk = b"".join(self._parts[self._open_star + 1 :])
+            self._parts[self._open_star :] = [b"(?>[^/]*?" + chunk + b")"]
+        self._open_star = len(self._parts)
+        self._parts.append(b"[^/]*")
+        return end
+
+    def _is_double(self, start: int, end: int) -> bool:
+        """Return whether these stars cross components: alone between slashes or at an end."""
+        glob = self._glob
+        return (
+            not self._stars_cross
+            and end - start > 1
+            and (start == 0 or glob[start - 1] == _SLASH)
+            and (end == len(glob) or glob[end] == _SLASH or glob[end : end + 2] == b"\\/")
+        )
+
+    def regex(self) -> bytes:
+        if self._double_stars > _DOUBLE_STARS_MAX:
+            raise _MalformedError
+        return b"".join(self._parts)
 
 
 def _bracket(glob: bytes, position: int) -> tuple[bytes, int]:
@@ -267,7 +293,7 @@ def _bracket(glob: bytes, position: int) -> tuple[bytes, int]:
             close = glob.find(b"]", position + 2)
             if close < 0:
                 raise _MalformedError
-            if glob[close - 1] != 0x3A or close == position + 2:
+            if glob[close - 1] != _COLON or close == position + 2:
                 members.add(ord("["))
                 previous = ord("[")
             else:

@@ -10,9 +10,7 @@ from typing import Final
 from blake3 import blake3
 from loro import (
     ID,
-    CounterSpan,
     ExportMode,
-    IdSpan,
     LoroDoc,
     LoroText,
     Ordering,
@@ -23,6 +21,7 @@ from loro import (
 from msgspec import Struct
 
 from aiplatform.mesh_ide.documents.engine.faults import BadEditError, BadEntryError, loro_faults_as
+from aiplatform.mesh_ide.documents.engine.operations import TEXT_CONTAINER, text_problem
 from aiplatform.mesh_ide.documents.engine.payload import OperationSpan, inspect_payload
 from aiplatform.mesh_ide.documents.engine.peers import genesis_peer
 from aiplatform.mesh_ide.documents.engine.versions import (
@@ -35,9 +34,6 @@ from aiplatform.mesh_ide.model.entries import EntryRef, KnownEntry
 from aiplatform.mesh_ide.model.ids import BlobHash, EntryId
 from aiplatform.mesh_ide.ports.engine import BlameSpan, TextRoot
 
-TEXT_CONTAINER: Final = "text"
-"""Name of the one root container; the browser's editor binds to the same name."""
-
 GENESIS_CHUNK_CHARACTERS: Final = 1024
 """Loro's state splits its pieces of text at every edit: one piece of 250 KB made an import of
 5,000 scattered hunks take 340 ms, pieces of 1 KB 120 ms (256 characters gained nothing)."""
@@ -48,12 +44,6 @@ ATOMS_UNSUSPECTED: Final = 2000
 OPERATIONS_MAX: Final = 20_000
 """Twice what ``diff`` ever makes. Importing scattered operations takes quadratic time (2,000 in
 8 ms, 10,000 in 120 ms), so that more of them would hold every replica up."""
-
-_COUNTED_ATOMS: Final = 8192
-"""Operations are counted in steps, so that what a hostile update unfolds to stays small."""
-
-_OPERATION_MARK: Final = '"counter":'
-"""Stands once in each operation of Loro's JSON; inside a string its quotes are escaped."""
 
 _DOCUMENT_BYTES: Final = 20_000
 _ENTRY_BYTES: Final = 300
@@ -184,8 +174,10 @@ class Lineage:
             or not self._is_built_on(span, base)
         ):
             raise BadEntryError(ref, "builds on something else than its parents")
+        problem = text_problem(doc, span, OPERATIONS_MAX)
+        if problem is not None:
+            raise BadEntryError(ref, problem)
         if is_suspect:
-            self._count_operations(ref, span)
             doc.checkout_to_latest()
 
     def _is_built_on(self, span: OperationSpan, base: Version) -> bool:
@@ -205,15 +197,6 @@ class Lineage:
             counter = change.id.counter + change.len
             expected = ((span.peer, counter - 1),)
         return True
-
-    def _count_operations(self, ref: EntryRef, span: OperationSpan) -> None:
-        count = 0
-        for start in range(span.start, span.end, _COUNTED_ATOMS):
-            end = min(start + _COUNTED_ATOMS, span.end)
-            piece = IdSpan(span.peer, CounterSpan(start, end))
-            count += self._doc.export_json_in_id_span(piece).count(_OPERATION_MARK)
-            if count > OPERATIONS_MAX:
-                raise BadEntryError(ref, f"holds over {OPERATIONS_MAX} operations")
 
     # --- looking -----------------------------------------------------------------------------
 
@@ -275,10 +258,14 @@ class Lineage:
     # --- writing -----------------------------------------------------------------------------
 
     def workspace(self, version: Version) -> LoroDoc:
-        """Return a document that stands at a version: the own one, or a copy cut off there."""
+        """Return a document that stands at a version: the own one, or a copy cut off there.
+
+        Always a copy for a version with several heads: Loro writes the dependencies of a change
+        in the order in which its hash table happened to grow, and a copy's has no past.
+        """
         if self._draft is not None:
             self._discard_draft()
-        if self._is_newest(self._doc, version):
+        if len(version) <= 1 and self._is_newest(self._doc, version):
             return self._doc
         return self._doc.fork_at(frontiers(version))
 

@@ -11,7 +11,8 @@ from loro import LoroDoc, TextDelta
 
 from aiplatform.mesh_ide.documents.engine.diff import Hunk, plan_hunks
 from aiplatform.mesh_ide.documents.engine.faults import BadEditError
-from aiplatform.mesh_ide.documents.engine.lineage import TEXT_CONTAINER, Lineage
+from aiplatform.mesh_ide.documents.engine.lineage import Lineage
+from aiplatform.mesh_ide.documents.engine.operations import TEXT_CONTAINER
 from aiplatform.mesh_ide.documents.engine.payload import inspect_payload
 from aiplatform.mesh_ide.documents.engine.peers import derive_peer
 from aiplatform.mesh_ide.model.entries import (
@@ -171,15 +172,10 @@ class LoroTextEngine:
         ``is_complete``: a head that is nowhere is an error, not only when none counts.
         """
         key = (root.file, root.root.id)
-        lineage, weight = self._documents.pop(key, (None, 0))
+        cached, weight = self._documents.pop(key, (None, 0))
         self._cache_bytes -= weight
-        if lineage is None:
-            lineage = self._build(root)
+        lineage, unknown = self._bring(cached, root, _Rereadable(entries), heads)
         try:
-            unknown = {head.id for head in heads if not lineage.knows(head.id)}
-            if unknown:
-                aside = _bring(lineage, root.root.id, entries, unknown)
-                unknown = {one for one in unknown - aside if not lineage.knows(one)}
             if (unknown and is_complete) or not any(lineage.knows(head.id) for head in heads):
                 names = ", ".join(sorted(short(entry) for entry in unknown)) or "none given"
                 raise BadUpdateError(
@@ -191,6 +187,28 @@ class LoroTextEngine:
             self._keep(key, lineage)
             raise
         self._keep(key, lineage)
+
+    def _bring(
+        self,
+        cached: Lineage | None,
+        root: TextRoot,
+        entries: Iterable[KnownEntry],
+        heads: Sequence[EntryRef],
+    ) -> tuple[Lineage, set[EntryId]]:
+        """Return a document with the history of ``heads``, and the heads that are nowhere."""
+        lineage = cached or self._build(root)
+        unknown = {head.id for head in heads if not lineage.knows(head.id)}
+        if unknown:
+            try:
+                aside = _admit_history(lineage, root.root.id, entries, unknown)
+            except BadUpdateError:
+                if cached is None:
+                    raise
+                # What the cached document holds beside that history must not decide: a session
+                # that uses operation ids twice would be refused here and believed elsewhere.
+                return self._bring(None, root, entries, heads)
+            unknown = {one for one in unknown - aside if not lineage.knows(one)}
+        return lineage, unknown
 
     def _build(self, root: TextRoot) -> Lineage:
         return Lineage(root)
@@ -205,7 +223,21 @@ class LoroTextEngine:
             self._cache_bytes -= weight
 
 
-def _bring(
+class _Rereadable:
+    """Lets entries be read again from the start, also if they come from an iterator."""
+
+    def __init__(self, entries: Iterable[KnownEntry]) -> None:
+        self._read: list[KnownEntry] = []
+        self._rest = iter(entries)
+
+    def __iter__(self) -> Iterator[KnownEntry]:
+        yield from self._read
+        for known in self._rest:
+            self._read.append(known)
+            yield known
+
+
+def _admit_history(
     lineage: Lineage, root: EntryId, entries: Iterable[KnownEntry], wanted: set[EntryId]
 ) -> set[EntryId]:
     """Admit the history of the wanted entries; return the wanted ones that do not count.

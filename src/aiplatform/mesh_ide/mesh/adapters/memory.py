@@ -280,7 +280,7 @@ class MemoryTransport:
 
     def _standing(self, peer: NodeId) -> _End:
         end = self._ends.get(peer)
-        if end is None:
+        if end is None or not self._tasks.is_running:
             raise no_link(peer)
         return end
 

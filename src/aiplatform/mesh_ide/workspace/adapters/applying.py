@@ -23,12 +23,13 @@ from aiplatform.mesh_ide.ports.filetree import (
 )
 from aiplatform.mesh_ide.workspace.adapters.folder_table import BlockedError, FolderTable
 from aiplatform.mesh_ide.workspace.adapters.local_folder import Freshness, read_at
+from aiplatform.mesh_ide.workspace.adapters.outcomes import Step, failed
 from aiplatform.mesh_ide.workspace.adapters.paths import (
     BadPathError,
     problem_of_target,
     split_writable,
 )
-from aiplatform.mesh_ide.workspace.adapters.placing import Place, Placer, Step
+from aiplatform.mesh_ide.workspace.adapters.placing import Place, Placer
 from aiplatform.mesh_ide.workspace.adapters.posix import sync_filesystem
 from aiplatform.mesh_ide.workspace.adapters.temporary import PlanLine, TempFolder, write_new
 from aiplatform.mesh_ide.workspace.ignore import TEMP_FOLDER
@@ -105,11 +106,11 @@ class Batch:
             if write.blob is not None and not self._is_plain_move(write):
                 self._write_content(name, write)
         except BadPathError as error:
-            return _failed(write, f"refused: {error}")
+            return failed(write, f"refused: {error}")
         except UnavailableError as error:
-            return _failed(write, str(error))
+            return failed(write, str(error))
         except OSError as error:
-            return _failed(write, problem_of(error))
+            return failed(write, problem_of(error))
         return name
 
     def _is_plain_move(self, write: FileWrite) -> bool:
@@ -164,7 +165,7 @@ class Batch:
             return self._blocked(write, error.path)
         except OSError as error:
             self._clear(write, temp)
-            return _failed(write, problem_of(error))
+            return failed(write, problem_of(error))
 
     def _clear(self, write: FileWrite, temp: str) -> None:
         """Remove what was prepared, but never somebody's bytes that had come out."""
@@ -221,7 +222,7 @@ class Batch:
         try:
             source_fd = self._folders.reach(source[:-1], create=False)
             if source_fd is None:
-                return _failed(place.write, f"{moved_from} is not there any more")
+                return failed(place.write, f"{moved_from} is not there any more")
             own = Place(place.write, target_fd, place.name, place.temp_fd, place.temp)
             result = self._placer.move(own, source_fd, source[-1])
         finally:
@@ -241,14 +242,14 @@ class Batch:
         near = f"{TEMP_FOLDER}-{place.temp}"
         write = place.write
         if write.moved_from is not None and not self._is_prepared(place):
-            return _failed(write, "a rename to another disk: copy it there by hand")
+            return failed(write, "a rename to another disk: copy it there by hand")
         if write.mode is FileMode.SYMLINK and write.blob is not None:
             target = os.readlink(place.temp, dir_fd=place.temp_fd)
             os.symlink(target, near, dir_fd=place.folder_fd)
         elif write.blob is not None:
             chunks = self._contents.chunks(write.blob)
             if chunks is None:
-                return _failed(write, "its content is not on this machine any more")
+                return failed(write, "its content is not on this machine any more")
             permissions = 0o777 if write.mode is FileMode.EXECUTABLE else 0o666
             write_new(place.folder_fd, near, chunks, permissions)
             if self._durable:
@@ -267,10 +268,6 @@ class Batch:
         seen = self._observe(path)
         problem = seen.problem or f"{path} stands in the way and is no folder"
         return WriteResult(write.path, seen.outcome, None, seen.found, problem)
-
-
-def _failed(write: FileWrite, problem: str) -> WriteResult:
-    return WriteResult(write.path, WriteOutcome.FAILED, problem=problem)
 
 
 def _link_target(chunks: Iterable[bytes]) -> str:

@@ -10,7 +10,6 @@ from typing import Final
 
 from blake3 import blake3
 
-from aiplatform.mesh_ide.model.entries import TEXT_BYTES_MAX
 from aiplatform.mesh_ide.model.enums import FileMode
 from aiplatform.mesh_ide.model.ids import BlobHash
 from aiplatform.mesh_ide.ports.filetree import FileStat
@@ -22,6 +21,7 @@ from aiplatform.mesh_ide.workspace.adapters.opened import (
     Kind,
     NotThereError,
     UnreadableError,
+    is_text,
 )
 
 FOLDER_FLAGS: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -261,19 +261,6 @@ def read_open(fd: int, freshness: Freshness) -> Content:
         ALWAYS_LOOK,
     )  # fmt: skip
     return Content(stat, None, problem="still being written")
-
-
-def is_text(content: bytes) -> bool:
-    """Return whether this is a text document: UTF-8, no NUL, within ``TEXT_BYTES_MAX``."""
-    if len(content) > TEXT_BYTES_MAX or b"\0" in content:
-        return False
-    if content.isascii():
-        return True
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _is_same(before: os.stat_result, after: os.stat_result) -> bool:

@@ -31,7 +31,7 @@ from aiplatform.mesh_ide.workspace.adapters.local_folder import (
     LocalFolder,
 )
 from aiplatform.mesh_ide.workspace.adapters.opened import Keep
-from aiplatform.mesh_ide.workspace.adapters.placing import Step
+from aiplatform.mesh_ide.workspace.adapters.outcomes import Step, refused
 from aiplatform.mesh_ide.workspace.adapters.recovery import Recovery
 from aiplatform.mesh_ide.workspace.adapters.temporary import RESCUED, TempFolder
 from aiplatform.mesh_ide.workspace.adapters.walk import Walk
@@ -102,7 +102,7 @@ class LocalFileTree:
     def is_present(self) -> bool:
         """Return whether the root is there and is the folder that was opened."""
         try:
-            now = os.stat(self._root)
+            now = self._root.stat()
         except OSError:
             return False
         return (now.st_dev, now.st_ino) == self._identity
@@ -132,7 +132,7 @@ class LocalFileTree:
         """Say what stands at a path that was not as expected, keeping its bytes."""
         root = LocalFolder(self._fd, self._freshness)
         seen = Walk(root, {}, keep, self._verify, keeps_new=True).observe([path])
-        return result_of_look(path, seen)
+        return refused(path, seen)
 
     # --- changing ----------------------------------------------------------------------------
 
@@ -231,19 +231,3 @@ def _measure_tick(temp: TempFolder) -> int:
         return 0
     is_whole_seconds = all(stamp % 1_000_000_000 == 0 for stamp in stamps)
     return COARSE_TICK_NS if is_whole_seconds else TICK_NS
-
-
-def result_of_look(path: str, seen: ScanBatch) -> WriteResult:
-    """Turn a look at a path into the result of a write that was refused there."""
-    if seen.skipped:
-        skip = seen.skipped[0]
-        problem = f"what stands at {skip.path} does not travel ({skip.detail or skip.reason.value})"
-        return WriteResult(path, WriteOutcome.FAILED, problem=f"{problem}; it was not touched")
-    if seen.observations:
-        found = seen.observations[0]
-        if found.path == path or len(seen.observations) == 1:
-            return WriteResult(path, WriteOutcome.UNEXPECTED, None, found, found.problem)
-        return WriteResult(
-            path, WriteOutcome.UNEXPECTED, problem="a folder stands there; it was not touched"
-        )
-    return WriteResult(path, WriteOutcome.UNEXPECTED, None, Observation(path, None))

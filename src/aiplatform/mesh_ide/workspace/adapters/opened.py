@@ -5,6 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final, NamedTuple, Protocol
 
+from aiplatform.mesh_ide.model.entries import TEXT_BYTES_MAX
 from aiplatform.mesh_ide.model.errors import UnavailableError
 from aiplatform.mesh_ide.model.ids import BlobHash
 from aiplatform.mesh_ide.ports.filetree import FileStat
@@ -105,3 +106,16 @@ class OpenFolder(Protocol):
 
     def close(self) -> None:
         """Let go of it; idempotent."""
+
+
+def is_text(content: bytes) -> bool:
+    """Return whether this is a text document: UTF-8, no NUL, within ``TEXT_BYTES_MAX``."""
+    if len(content) > TEXT_BYTES_MAX or b"\0" in content:
+        return False
+    if content.isascii():
+        return True
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -35,6 +35,7 @@ from aiplatform.mesh_ide.workspace.adapters.opened import (
     Keep,
     NotThereError,
 )
+from aiplatform.mesh_ide.workspace.adapters.outcomes import Step
 from aiplatform.mesh_ide.workspace.adapters.posix import (
     UnsupportedError,
     exchange,
@@ -49,17 +50,6 @@ from aiplatform.mesh_ide.workspace.adapters.temporary import (
 
 PUT_BACK_TRIES: Final = 16
 """Each round needs another save within microseconds; after these the bytes go aside, kept."""
-
-
-class Step(Enum):
-    """Where tests put a concurrent program: between two system calls of a change."""
-
-    PREPARED = "prepared"
-    """Ours is ready; nothing at the path was touched."""
-    TAKEN_OUT = "taken-out"
-    """What stood there is out and not yet looked at."""
-    REFUSED = "refused"
-    """It was not what was expected; it is about to go back."""
 
 
 class Came(Enum):
@@ -83,8 +73,11 @@ class Place:
 
 
 class Placer:
-    """Carries out single changes. Every method leaves each version of somebody's bytes at a path,
-    in the content cache, or (too large for it) in the temporary folder under ``rescued-``."""
+    """Carries out single changes.
+
+    Invariant: after every method each version of somebody's bytes stands at its path, or (lost to
+    a newer one) in the temporary folder under ``rescued-``.
+    """
 
     def __init__(
         self,
@@ -200,8 +193,10 @@ class Placer:
         self._save(place, place.temp)
 
     def _replace_by_steps(self, place: Place, ours: os.stat_result) -> WriteResult:
-        """Replace where the filesystem cannot exchange: aside, look, put in. The path is free for
-        a moment, but nothing is lost."""
+        """Replace where the filesystem cannot exchange: aside, look, put in.
+
+        The path is free for a moment; nothing is lost.
+        """
         aside = place.temp + ASIDE
         try:
             os.rename(place.name, aside, src_dir_fd=place.folder_fd, dst_dir_fd=place.temp_fd)

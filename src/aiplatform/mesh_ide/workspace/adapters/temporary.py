@@ -87,7 +87,7 @@ class TempFolder:
         if temp is None:
             return
         try:
-            if set(os.listdir(temp.fd)) <= {GITIGNORE}:
+            if set(_names(temp.fd)) <= {GITIGNORE}:
                 temp.discard(GITIGNORE)
         finally:
             temp.close()
@@ -120,7 +120,7 @@ class TempFolder:
 
     def names(self) -> list[str]:
         """Return what is in it apart from plans and the ignore file."""
-        return sorted(n for n in os.listdir(self.fd) if n != GITIGNORE and not n.startswith(PLAN))
+        return sorted(n for n in _names(self.fd) if n != GITIGNORE and not n.startswith(PLAN))
 
     def rescue(self, folder_fd: int, name: str, path: str) -> str:
         """Put a file that has lost its path where ``mesh doctor`` finds it; returns the name."""
@@ -150,7 +150,7 @@ class TempFolder:
         return lines
 
     def _plans(self) -> Iterator[bytes]:
-        for name in os.listdir(self.fd):
+        for name in _names(self.fd):
             if name.startswith(PLAN):
                 fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self.fd)
                 try:
@@ -160,9 +160,14 @@ class TempFolder:
 
     def discard_plans(self) -> None:
         """Forget the plans: everything they name is settled."""
-        for name in os.listdir(self.fd):
+        for name in _names(self.fd):
             if name.startswith(PLAN):
                 self.discard(name)
+
+
+def _names(fd: int) -> list[str]:
+    with os.scandir(fd) as listing:
+        return [item.name for item in listing]
 
 
 def write_new(folder_fd: int, name: str, chunks: Iterable[bytes], permissions: int) -> None:

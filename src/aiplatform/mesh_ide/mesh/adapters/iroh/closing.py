@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Final
 
 from iroh import Connection
+from msgspec import Struct
 
 from aiplatform.mesh_ide.ports.transport import LinkEnd
 
@@ -37,13 +38,23 @@ class CloseCode(IntEnum):
     """Too many join requests."""
 
 
+class Ended(Struct, frozen=True):
+    """Why a link is no more, or never came to be, as its listener will hear it."""
+
+    end: LinkEnd
+    detail: str
+
+
 class LinkOverError(Exception):
-    """Ends a link from inside one of its tasks."""
+    """Ends a link, or a dial, from inside.
+
+    Keep what it says (``ended``), never the error itself: its traceback holds the frames, they
+    hold the streams, and an endpoint's socket stays bound as long as one of them lives.
+    """
 
     def __init__(self, end: LinkEnd, detail: str) -> None:
         super().__init__(detail)
-        self.end = end
-        self.detail = detail
+        self.ended = Ended(end, detail)
 
 
 def close(connection: Connection, code: CloseCode, detail: str) -> None:
@@ -51,7 +62,7 @@ def close(connection: Connection, code: CloseCode, detail: str) -> None:
     connection.close(int(code), _printable(detail).encode()[:DETAIL_CHARS_MAX])
 
 
-def explain(reason: str) -> LinkOverError:
+def explain(reason: str) -> Ended:
     """Return what iroh's ``close_reason`` or connect error means.
 
     The peer's own words are shortened and made printable.
@@ -60,28 +71,24 @@ def explain(reason: str) -> LinkOverError:
     if found is None:
         last = reason.strip().rpartition("\n")[2]  # iroh prints a chain of causes, the root last
         how = "no answer for 30 s" if last.endswith("timed out") else _printable(last)
-        return LinkOverError(LinkEnd.LOST, how)
+        return Ended(LinkEnd.LOST, how)
     words = _printable(found["reason"] or "")
     code = int(found["code"] or found["bare"])
     if code == CloseCode.REFUSED:
-        return LinkOverError(LinkEnd.REFUSED, words or "the peer does not know this node")
+        return Ended(LinkEnd.REFUSED, words or "the peer does not know this node")
     if code == CloseCode.FAULT:
-        return LinkOverError(
-            LinkEnd.CLOSED_BY_PEER, f"the peer says we broke the protocol: {words}"
-        )
-    return LinkOverError(LinkEnd.CLOSED_BY_PEER, words or "the peer left")
+        return Ended(LinkEnd.CLOSED_BY_PEER, f"the peer says we broke the protocol: {words}")
+    return Ended(LinkEnd.CLOSED_BY_PEER, words or "the peer left")
 
 
-def how_it_ended(connection: Connection, error: Exception) -> LinkOverError:
+def how_it_ended(connection: Connection, error: Exception) -> Ended:
     """Return why a call on a connection or stream failed.
 
     While the connection stands, only the peer can have broken a stream, which is a fault.
     """
     reason = connection.close_reason()
     if reason is None:
-        return LinkOverError(
-            LinkEnd.FAULT, f"the peer broke a stream off: {_printable(str(error))}"
-        )
+        return Ended(LinkEnd.FAULT, f"the peer broke a stream off: {_printable(str(error))}")
     return explain(reason)
 
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 from aiplatform.mesh_ide.mesh.adapters.channels import SendQueue
 from aiplatform.mesh_ide.mesh.adapters.iroh.closing import (
     CloseCode,
+    Ended,
     LinkOverError,
     close,
     explain,
@@ -99,48 +100,32 @@ class IrohLink:
         self._control_in = handshake.incoming
         self._control_out = handshake.outgoing
         self._on_frame = on_frame
-        self._is_over = False
+        self._over = asyncio.Event()
+        self._ended: Ended | None = None
+        self._tasks: list[asyncio.Task[None]] = []
         self.connection.set_receive_window(_RECEIVE_WINDOW_BYTES)
 
-    async def run(self) -> LinkOverError:
-        """Carry frames until the connection is over, close it, and return why."""
-        overs: list[BaseException] = []
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._guard(self._watch()))
-                group.create_task(self._guard(self._accept(group)))
-                group.create_task(self._guard(self._read(Channel.CONTROL, self._control_in)))
-                for channel in Channel:
-                    group.create_task(self._guard(self._write(channel)))
-        except* LinkOverError as ended:
-            overs.extend(ended.exceptions)
-        over = overs[0]
-        assert isinstance(over, LinkOverError), "the group is flat"
-        return over
-
-    async def _guard(self, work: Coroutine[None, None, None]) -> None:
-        """Close the connection as soon as a task finds the link over.
-
-        Not later: the other tasks let their streams go when they are cancelled, which to the
-        peer looks as if we had ended them in the middle of a frame.
-        """
-        try:
-            await work
-        except LinkOverError as over:
-            self._close_because(over)
-            raise
-        except IrohError as error:
-            over = how_it_ended(self.connection, error)
-            self._close_because(over)
-            raise over from None
-
-    def _close_because(self, over: LinkOverError) -> None:
-        is_fault = over.end is LinkEnd.FAULT
-        self.end(CloseCode.FAULT if is_fault else CloseCode.DISCONNECT, over.detail)
+    async def run(self) -> Ended | None:
+        """Carry frames until the link is over; return why, or ``None`` after ``end``."""
+        async with asyncio.TaskGroup() as group:
+            self._spawn(group, self._watch())
+            self._spawn(group, self._accept(group))
+            self._spawn(group, self._read(Channel.CONTROL, self._control_in))
+            for channel in Channel:
+                self._spawn(group, self._write(channel))
+            await self._over.wait()
+            for task in self._tasks:
+                task.cancel()
+        self._tasks.clear()
+        return self._ended
 
     def end(self, code: CloseCode, detail: str) -> None:
-        """Close the connection at once and drop what is queued; idempotent."""
-        self._is_over = True
+        """Close the connection at once and drop what is queued; idempotent.
+
+        The connection closes before tasks let their streams go: a stream that is let go looks to
+        the peer as if we had ended it in the middle of a frame.
+        """
+        self._over.set()
         for queue in self.queues.values():
             queue.close()
         close(self.connection, code, detail)
@@ -157,8 +142,29 @@ class IrohLink:
             queued_bytes=sum(queue.queued_bytes for queue in self.queues.values()),
         )
 
+    def _spawn(self, group: asyncio.TaskGroup, work: Coroutine[None, None, None]) -> None:
+        self._tasks.append(group.create_task(self._guard(work)))
+
+    async def _guard(self, work: Coroutine[None, None, None]) -> None:
+        """End the link when a task finds it over.
+
+        Not by an error that ends the task group: its tracebacks would keep the streams alive.
+        """
+        try:
+            await work
+        except LinkOverError as over:
+            self._end_because(over.ended)
+        except IrohError as error:
+            self._end_because(how_it_ended(self.connection, error))
+
+    def _end_because(self, ended: Ended) -> None:
+        if not self._over.is_set():
+            self._ended = ended
+            is_fault = ended.end is LinkEnd.FAULT
+            self.end(CloseCode.FAULT if is_fault else CloseCode.DISCONNECT, ended.detail)
+
     async def _watch(self) -> None:
-        raise explain(await self.connection.closed())
+        self._end_because(explain(await self.connection.closed()))
 
     async def _accept(self, group: asyncio.TaskGroup) -> None:
         """Take the peer's further streams; it opens each when it first needs it."""
@@ -173,7 +179,7 @@ class IrohLink:
             if channel in seen:
                 raise LinkOverError(LinkEnd.FAULT, f"a second stream for {channel.name}")
             seen.add(channel)
-            group.create_task(self._guard(self._read(channel, stream)))
+            self._spawn(group, self._read(channel, stream))
 
     async def _read(self, channel: Channel, stream: RecvStream) -> None:
         reader = FrameReader()
@@ -181,23 +187,24 @@ class IrohLink:
             wanted = min(max(reader.missing_bytes, _READ_BYTES), _READ_BYTES_MAX)
             chunk = await stream.read(wanted)
             if not chunk:
-                raise await self._why_ended(channel)
+                self._end_because(await self._why_ended(channel))
+                return
             self.received_bytes += len(chunk)
             try:
                 frames = reader.feed(chunk)
             except BadFrameError as error:
                 raise LinkOverError(LinkEnd.FAULT, f"on {channel.name}: {error}") from None
             for frame in frames:
-                if self._is_over:
+                if self._over.is_set():
                     return
                 self._on_frame(channel, frame)
 
-    async def _why_ended(self, channel: Channel) -> LinkOverError:
+    async def _why_ended(self, channel: Channel) -> Ended:
         """Tell a peer that leaves, whose streams may end first, from one that is at fault."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_LEAVING_S_MAX):
                 return explain(await self.connection.closed())
-        return LinkOverError(LinkEnd.FAULT, f"the peer ended its {channel.name} stream")
+        return Ended(LinkEnd.FAULT, f"the peer ended its {channel.name} stream")
 
     async def _write(self, channel: Channel) -> None:
         """Write what is queued; what comes in meanwhile goes out together next time."""

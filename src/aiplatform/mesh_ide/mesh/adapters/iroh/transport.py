@@ -15,6 +15,7 @@ from aiplatform.mesh_ide.mesh.adapters.channels import check_frame, no_link
 from aiplatform.mesh_ide.mesh.adapters.delivery import Delivery
 from aiplatform.mesh_ide.mesh.adapters.iroh.closing import (
     CloseCode,
+    Ended,
     LinkOverError,
     close,
     explain,
@@ -63,6 +64,9 @@ HANDSHAKES_MAX: Final = 64
 _UNPROVEN_MAX: Final = 16
 """Above so many handshakes, senders first prove their address (RFC 9000, section 8.1.2)."""
 
+_WIND_UP_TIMEOUT_S: Final = 0.3
+"""For links to let go of their streams once told to end: a turn of the loop or two."""
+
 _CLOSE_TIMEOUT_S: Final = 1.5
 """For the last packets to go out. iroh waits 3 s for peers that are gone; ``close`` may not."""
 
@@ -93,7 +97,7 @@ class IrohTransport:
         3. Links, dials and guests belong to allowed keys.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - settings by name, each with a default
         self,
         seed: bytes,
         *,
@@ -110,7 +114,8 @@ class IrohTransport:
         self._relay_url = relay_url
         self._dial_timeout_s = dial_timeout_s
         self._allowed: frozenset[NodeId] = frozenset()
-        self._links: dict[NodeId, tuple[IrohLink, asyncio.Task[None]]] = {}
+        self._links: dict[NodeId, IrohLink] = {}
+        self._running: set[asyncio.Task[None]] = set()
         self._dials: dict[NodeId, _Dial] = {}
         self._handshakes = 0
         self._incarnation = secrets.token_bytes(INCARNATION_BYTES)
@@ -177,7 +182,7 @@ class IrohTransport:
 
     def stats(self) -> tuple[LinkStats, ...]:
         """See ``Transport.stats``."""
-        return tuple(link.stats() for link, _ in self._links.values())
+        return tuple(link.stats() for link in self._links.values())
 
     async def close(self) -> None:
         """See ``Transport.close``; takes at most two seconds."""
@@ -187,6 +192,10 @@ class IrohTransport:
         if self._delivery is not None:
             self._delivery.flush()
         try:
+            # Links that end by themselves leave no traceback that holds their streams: a stream
+            # that lives keeps the socket bound (a cancelled task group is a cycle of references).
+            if self._running:
+                await asyncio.wait(self._running, timeout=_WIND_UP_TIMEOUT_S)
             await self._tasks.stop()
         finally:
             endpoint, self._endpoint = self._endpoint, None
@@ -198,17 +207,17 @@ class IrohTransport:
     # --- dialling ---------------------------------------------------------------------------
 
     async def _dial(self, peer: NodeId, addresses: tuple[str, ...], dial: _Dial) -> None:
-        outcome: Handshake | LinkOverError
+        outcome: Handshake | Ended
         try:
             outcome = await self._shake_hands(peer, addresses, dial)
-        except LinkOverError as failed:
-            outcome = failed
+        except LinkOverError as over:
+            outcome = over.ended
         assert self._dials.pop(peer) is dial, "whoever drops a dial cancels it"
         if isinstance(outcome, Handshake):
             self._establish(outcome)
         if dial.guest is not None:
             self._meet(dial.guest)
-        elif isinstance(outcome, LinkOverError):
+        elif isinstance(outcome, Ended):
             self._say_down(peer, outcome.end, outcome.detail)
 
     async def _shake_hands(
@@ -244,11 +253,14 @@ class IrohTransport:
         except BadFrameError as error:
             raise LinkOverError(LinkEnd.FAULT, str(error)) from None
         except IrohError as error:
-            if connection is not None:
-                raise how_it_ended(connection, error) from None
-            over = explain(error.message())
-            is_lost = over.end is LinkEnd.LOST
-            raise LinkOverError(LinkEnd.UNREACHABLE if is_lost else over.end, over.detail) from None
+            if connection is None:
+                ended = explain(error.message())
+            else:
+                ended = how_it_ended(connection, error)
+            is_lost = ended.end is LinkEnd.LOST
+            raise LinkOverError(
+                LinkEnd.UNREACHABLE if is_lost else ended.end, ended.detail
+            ) from None
         finally:
             if connection is not None and not is_done:
                 close(connection, CloseCode.CROSSED, "this dial was given up")
@@ -312,7 +324,7 @@ class IrohTransport:
             return
         link = self._links.get(peer)
         dial = self._dials.get(peer)
-        standing = link[0].greeting if link else None
+        standing = link.greeting if link else None
         verdict = judge(self.node, peer, guest.greeting, standing, is_dialling=dial is not None)
         if verdict is Verdict.DROP:
             close(guest.connection, CloseCode.CROSSED, "another link of the two nodes stands")
@@ -344,16 +356,17 @@ class IrohTransport:
         assert self._listener is not None, "links begin after the start"
         deliver = partial(self._deliver, peer)
         link = IrohLink(handshake, self._own_greeting(), deliver)
+        self._links[peer] = link
         task = self._tasks.spawn(self._run(link), f"link {short(peer)}")
-        self._links[peer] = (link, task)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
         self._delivery.now(partial(self._listener.on_link_up, peer, link.address))
 
     async def _run(self, link: IrohLink) -> None:
-        over = await link.run()
-        standing = self._links.get(link.peer)
-        if standing is not None and standing[0] is link:
+        ended = await link.run()
+        if ended is not None and self._links.get(link.peer) is link:
             del self._links[link.peer]
-            self._say_down(link.peer, over.end, over.detail)
+            self._say_down(link.peer, ended.end, ended.detail)
 
     def _deliver(self, peer: NodeId, channel: Channel, frame: bytes) -> None:
         if self._delivery is not None and self._listener is not None:
@@ -374,11 +387,9 @@ class IrohTransport:
             close(dial.guest.connection, code, "the dial that it waited for was given up")
 
     def _take_down(self, peer: NodeId, code: CloseCode, end: LinkEnd, detail: str) -> None:
-        standing = self._links.pop(peer, None)
-        if standing is not None:
-            link, task = standing
+        link = self._links.pop(peer, None)
+        if link is not None:
             link.end(code, detail)
-            task.cancel()
             self._say_down(peer, end, detail)
 
     def _say_down(self, peer: NodeId, end: LinkEnd, detail: str) -> None:
@@ -386,10 +397,10 @@ class IrohTransport:
             self._delivery.soon(partial(self._listener.on_link_down, peer, end, detail))
 
     def _standing(self, peer: NodeId) -> IrohLink:
-        standing = self._links.get(peer)
-        if standing is None:
+        link = self._links.get(peer)
+        if link is None or not self._tasks.is_running:
             raise no_link(peer)
-        return standing[0]
+        return link
 
     def _own_greeting(self) -> bytes:
         return encode_greeting(Greeting(self._incarnation, self._serial))

@@ -1,0 +1,164 @@
+"""The client of the control socket: for commands (synchronous, quick to import).
+
+Programs on an event loop use ``api.async_client``.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+import msgspec
+from msgspec import Raw, Struct
+
+from aiplatform.mesh_ide.api.control import (
+    LENGTH,
+    PROTOCOL,
+    Answer,
+    Call,
+    ControlFrameError,
+    FromServer,
+    Item,
+    Problem,
+    Welcome,
+    framed,
+    length_of,
+    problem_error,
+)
+from aiplatform.mesh_ide.api.requests import Ask, answer_type
+from aiplatform.mesh_ide.model.errors import LocalError, TimedOutError, UnavailableError
+
+CONNECT_TIMEOUT_S: Final = 5.0
+GRACE_S: Final = 5.0
+"""The node ends a call after its stated time; this much later the caller stops listening."""
+
+A = TypeVar("A", bound=Struct)
+Streamed = TypeVar("Streamed", bound=Struct)
+
+_decoder: Final[msgspec.msgpack.Decoder[FromServer]] = msgspec.msgpack.Decoder(FromServer)
+
+
+class NotServedError(LocalError):
+    """No node serves this folder now."""
+
+
+class NodeWentAwayError(UnavailableError):
+    """The node stopped while it was being asked."""
+
+
+class ControlClient:
+    """One connection to a serving node; one call at a time. Use as a context manager."""
+
+    def __init__(self, path: Path, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+        """Connect.
+
+        Raises:
+            NotServedError: nobody answers there.
+        """
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(timeout_s)
+        try:
+            self._socket.connect(str(path))
+            first = self._receive()
+        except (OSError, NodeWentAwayError) as error:
+            self._socket.close()
+            message = "Nobody serves this workspace: run `mesh up` (or `mesh up --detach`) first"
+            raise NotServedError(message) from error
+        if not isinstance(first, Welcome) or first.protocol != PROTOCOL:
+            self._socket.close()
+            message = "The node that serves this folder is of another version: `mesh down`, then up"
+            raise ControlFrameError(message)
+        self.pid = first.pid
+        self._next = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection; calls under way are cancelled at the node. Idempotent."""
+        self._socket.close()
+
+    def call(self, request: Ask[A], timeout_s: float | None = 60.0) -> A:
+        """Put a request and return its answer.
+
+        Raises:
+            CalledError: the node said no; the message says why.
+            TimedOutError: no answer in time.
+            NodeWentAwayError: the node stopped meanwhile.
+        """
+        number = self._send(request, timeout_s)
+        while True:
+            message = self._receive()
+            if isinstance(message, Item):
+                continue
+            return self._result(message, number, request)
+
+    def stream(
+        self, request: Ask[A], item: type[Streamed], timeout_s: float | None = None
+    ) -> Iterator[Streamed | A]:
+        """Put a streaming request; yield its items, then its answer. Raises as ``call``.
+
+        A caller that stops early closes the client, which cancels the call.
+        """
+        number = self._send(request, timeout_s)
+        while True:
+            message = self._receive()
+            if isinstance(message, Item):
+                yield msgspec.msgpack.decode(message.item, type=item)
+                continue
+            yield self._result(message, number, request)
+            return
+
+    def _result(self, message: FromServer, number: int, request: Ask[A]) -> A:
+        if isinstance(message, Problem):
+            raise problem_error(message)
+        if not isinstance(message, Answer) or message.id != number:
+            raise ControlFrameError("the node answered what was not asked: `mesh down`, then up")
+        return msgspec.msgpack.decode(message.result, type=answer_type(request))
+
+    def _send(self, request: Ask[A], timeout_s: float | None) -> int:
+        self._next += 1
+        call = Call(self._next, Raw(msgspec.msgpack.encode(request)), timeout_s)
+        self._socket.settimeout(None if timeout_s is None else timeout_s + GRACE_S)
+        try:
+            self._socket.sendall(framed(call))
+        except OSError as error:
+            raise NodeWentAwayError(_WENT_AWAY) from error
+        return self._next
+
+    def _receive(self) -> FromServer:
+        length = length_of(self._exactly(LENGTH.size))
+        try:
+            return _decoder.decode(self._exactly(length))
+        except ValueError as error:
+            raise ControlFrameError(f"the node said what is no answer: {error}") from error
+
+    def _exactly(self, count: int) -> bytes:
+        pieces: list[bytes] = []
+        while count:
+            try:
+                piece = self._socket.recv(min(count, 1 << 20))
+            except TimeoutError:
+                message = "The node does not answer: see its log, or stop it with `mesh down`"
+                raise TimedOutError(message) from None
+            except OSError as error:
+                raise NodeWentAwayError(_WENT_AWAY) from error
+            if not piece:
+                raise NodeWentAwayError(_WENT_AWAY)
+            pieces.append(piece)
+            count -= len(piece)
+        return b"".join(pieces)
+
+
+_WENT_AWAY: Final = "The node stopped before it answered: see its log, then run `mesh up` again"
