@@ -49,7 +49,7 @@ from aiplatform.mesh_ide.ports.transport import FRAME_BYTES_MAX
 
 KEY, HASH, SIGNATURE = b"\x01" * 32, BlobHash(b"\x02" * 32), b"\x03" * 64
 FILE, PRINT = FileId(b"\x04" * 16), Fingerprint(b"\x05" * 16)
-CERTIFICATE = SessionCertificate(SessionId(KEY), NodeId(KEY), 1, SIGNATURE)
+CERTIFICATE = SessionCertificate(SessionId(KEY), NodeId(KEY), 1, SIGNATURE * 2)
 HELLO = Hello(
     WorkspaceId(KEY), NodeId(KEY), "desk", NodeType.LOCAL, CERTIFICATE, ("127.0.0.1:1",), HASH, 1
 )
@@ -64,7 +64,9 @@ numbers = st.integers(0, NUMBER_MAX)
 times = st.integers(-NUMBER_MAX, NUMBER_MAX)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 names = texts.filter(bool)
-certificates = st.builds(SessionCertificate, keys, keys, times, st.binary(min_size=64, max_size=64))
+certificates = st.builds(
+    SessionCertificate, keys, keys, times, st.binary(min_size=128, max_size=128)
+)
 
 
 def tuples_of(items: st.SearchStrategy[object]) -> st.SearchStrategy[tuple[object, ...]]:

@@ -55,6 +55,7 @@ class AskHistory(Ask[answers.History], frozen=True, tag="history"):
 
     path: str
     limit: int = 1000
+    with_edits: bool = False
 
 
 class AskBlame(Ask[answers.Blame], frozen=True, tag="blame"):

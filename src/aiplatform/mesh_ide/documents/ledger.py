@@ -90,6 +90,11 @@ class Ledger:
         """Return whether a local operation is writing the file."""
         return file in self._claimed
 
+    @property
+    def claimed(self) -> int:
+        """Return how many files local operations are writing now."""
+        return len(self._claimed)
+
     # --- changing ----------------------------------------------------------------------------
 
     def restore(self, records: Iterable[bytes]) -> None:

@@ -140,6 +140,7 @@ class _Link(Struct):
     nonce: int = 0
     rtt_ms: float | None = None
     hello: Hello | None = None
+    clock_ahead_ms: int | None = None
     dialled_ms: int = -1
     next_dial_ms: int = 0
     failures: int = 0
@@ -363,6 +364,7 @@ class MembershipCore:
                 )
             )
         link.hello = hello
+        link.clock_ahead_ms = hello.clock_ms - now_ms
         if not link.is_ready:
             link.is_ready = True
             link.failures = 0
@@ -431,6 +433,11 @@ class MembershipCore:
             return "unknown", None, ""
         word = "online" if link.is_ready else "connecting" if link.is_up else "offline"
         return word, link.rtt_ms, link.detail
+
+    def clock_ahead_ms(self, peer: NodeId) -> int | None:
+        """Return how far a linked member's clock was ahead of ours when it greeted."""
+        link = self._links.get(peer)
+        return None if link is None else link.clock_ahead_ms
 
     def hello_of(self, peer: NodeId) -> Hello | None:
         """Return how a linked member greeted."""

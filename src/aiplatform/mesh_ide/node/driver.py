@@ -19,7 +19,7 @@ from aiplatform.mesh_ide.model.entries import FileVector
 from aiplatform.mesh_ide.model.enums import Channel
 from aiplatform.mesh_ide.model.errors import MeshIDEError, TimedOutError
 from aiplatform.mesh_ide.model.ids import BlobHash, FileId, NodeId
-from aiplatform.mesh_ide.model.messages import BlobRequest
+from aiplatform.mesh_ide.model.messages import BlobRequest, Ping, Pong
 from aiplatform.mesh_ide.node.clock import SteadyClock
 from aiplatform.mesh_ide.node.core import NodeCore
 from aiplatform.mesh_ide.node.events import (
@@ -47,7 +47,7 @@ from aiplatform.mesh_ide.ports.errors import (
     NoLinkError,
 )
 from aiplatform.mesh_ide.ports.filetree import Contents
-from aiplatform.mesh_ide.ports.jobs import JobResult, Lane
+from aiplatform.mesh_ide.ports.jobs import Job, JobResult, Lane
 from aiplatform.mesh_ide.ports.store import Store
 from aiplatform.mesh_ide.ports.transport import LinkEnd, Transport
 from aiplatform.mesh_ide.replication.core import SendBlobs, SendEntries, SendMessage
@@ -60,6 +60,9 @@ TOLD_WAITING_MAX: Final = 1024
 """A watcher that is slower than this loses the oldest events (and is told how many)."""
 
 REQUEST_TIMEOUT_S: Final = 60.0
+
+PING_NONCE_FIRST: Final = 1 << 32
+"""People's pings count from here, heartbeats from one: neither takes the other's answer."""
 
 T = TypeVar("T")
 
@@ -108,6 +111,8 @@ class NodeDriver:
         self._is_pumping = False
         self._replies: dict[int, asyncio.Future[Replied]] = {}
         self._next_tag = 0
+        self._pings: dict[int, asyncio.Future[float]] = {}
+        self._next_ping = PING_NONCE_FIRST
         self._watchers: set[asyncio.Queue[Told]] = set()
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
@@ -282,6 +287,8 @@ class NodeDriver:
         except BadFrameError as error:
             self.post(GarbageReceived(peer, str(error)))
             return
+        if isinstance(message, Pong) and (ping := self._pings.pop(message.nonce, None)):
+            ping.set_result(self._loop.time())
         self.post(Received(peer, message))
 
     async def on_join(self, peer: NodeId, request: bytes) -> bytes:
@@ -321,6 +328,31 @@ class NodeDriver:
         if reply.problem is not None:
             raise RequestRefusedError(reply.problem)
         return reply
+
+    async def ping(self, peer: NodeId, timeout_s: float) -> float | None:
+        """Return how many ms a message took to a peer's event loop and back; ``None``: no answer.
+
+        Raises:
+            NoLinkError: there is no link to this peer.
+        """
+        self._next_ping += 1
+        nonce = self._next_ping
+        answered: asyncio.Future[float] = self._loop.create_future()
+        self._pings[nonce] = answered
+        began = self._loop.time()
+        try:
+            frame = encode(Ping(nonce, self.clock.now_ms()))
+            self.transport.send_nowait(peer, Channel.CONTROL, frame)
+            async with asyncio.timeout(timeout_s):
+                return (await answered - began) * 1000
+        except TimeoutError:
+            return None
+        finally:
+            self._pings.pop(nonce, None)
+
+    def submit(self, job: Job) -> None:
+        """Put a job on its lane besides what the core asks for; its result is an event."""
+        self._lanes.submit(job)
 
     async def read(self, lane: Lane, work: Callable[[], T], timeout_s: float = 60.0) -> T:
         """Run a read between the jobs of a lane and return what it returned (or raise it)."""

@@ -106,7 +106,7 @@ class JobRunner:
             case ScanFolder():
                 yield from self._scan(job)
             case ObservePaths():
-                yield self._observe(job)
+                yield from self._observe(job)
             case ApplyWrites():
                 yield self._apply(job)
             case DeriveUpdates():
@@ -152,13 +152,23 @@ class JobRunner:
             return
         yield FolderScanned(_EMPTY, is_last=True)
 
-    def _observe(self, job: ObservePaths) -> PathsObserved:
+    def _observe(self, job: ObservePaths) -> Iterator[JobResult]:
+        """Look at what is known first (its absence may explain what is new), the rest in parts."""
         if self._tree is None:
-            return PathsObserved(_EMPTY, job.paths)
+            yield PathsObserved(_EMPTY)
+            return
+        folders = {path.partition("/")[0] for path in job.known}
+        near = [p for p in job.paths if p in job.known or p.partition("/")[0] in folders]
+        close = set(near)
+        far = [path for path in job.paths if path not in close]
+        parts = [near, *(far[i : i + _NEW_PATHS_MAX] for i in range(0, len(far), _NEW_PATHS_MAX))]
         try:
-            return PathsObserved(self._tree.observe(job.paths, job.known), job.paths)
+            for part in parts[:-1]:
+                if part:
+                    yield PathsObserved(self._tree.observe(part, job.known), is_last=False)
+            yield PathsObserved(self._tree.observe(parts[-1], job.known))
         except RootMissingError as error:
-            return PathsObserved(_EMPTY, job.paths, problem=str(error))
+            yield PathsObserved(_EMPTY, problem=str(error))
 
     def _apply(self, job: ApplyWrites) -> WritesApplied:
         assert self._tree is not None, "only nodes with a folder apply writes"
@@ -411,6 +421,9 @@ class JobRunner:
             return False
         return True
 
+
+_NEW_PATHS_MAX = 16
+"""New paths looked at together: folders among them may hold a hundred files each."""
 
 _CHUNKS_IN_MEMORY_MAX = 16
 """Archiving holds at most 16 MiB of one file in memory."""

@@ -28,6 +28,7 @@ from aiplatform.mesh_ide.ports.filetree import Contents
 from aiplatform.mesh_ide.ports.store import CHUNK_BYTES, RecordKind, Store
 
 SLICES_BYTES_MAX: Final = 1024 * 1024
+ENTRIES_PER_MESSAGE_MAX: Final = 1024
 BLOBS_BYTES_MAX: Final = CHUNK_BYTES
 
 _certificate = msgpack.Decoder(SessionCertificate)
@@ -39,7 +40,7 @@ def entry_messages(
     """Yield everything these files have beyond the vectors, certificates first, then ``Sent``."""
     told: set[SessionId] = set()
     slices: list[BatchSlice] = []
-    size = 0
+    size = count = 0
     for piece in store.slices(wanted):
         session = piece.header.session
         if session not in told:
@@ -49,9 +50,10 @@ def entry_messages(
                 yield Certificates((_certificate.decode(record),))
         slices.append(piece)
         size += sum(map(len, piece.entries))
-        if size >= SLICES_BYTES_MAX:
+        count += len(piece.entries)
+        if size >= SLICES_BYTES_MAX or count >= ENTRIES_PER_MESSAGE_MAX:
             yield Entries(tuple(slices))
-            slices, size = [], 0
+            slices, size, count = [], 0, 0
     if slices:
         yield Entries(tuple(slices))
     yield Sent(1)

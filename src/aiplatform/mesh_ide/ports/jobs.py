@@ -75,17 +75,17 @@ class FolderScanned(Struct, frozen=True):
 
 
 class ObservePaths(Struct, frozen=True):
-    """Look at these paths again."""
+    """Look at these paths again. Answered by one or more ``PathsObserved``."""
 
     paths: tuple[str, ...]
     known: dict[str, FileStat]
 
 
 class PathsObserved(Struct, frozen=True):
-    """What was found; ``asked`` repeats the paths of the job."""
+    """A part of what was found; what is gone comes in the first part, so renames are seen."""
 
     batch: ScanBatch
-    asked: tuple[str, ...]
+    is_last: bool = True
     problem: str | None = None
 
 

@@ -41,6 +41,8 @@ ANTI_ENTROPY_MS: Final = 60_000
 RECONCILE_TIMEOUT_MS: Final = 15_000
 HEADS_PER_MESSAGE_MAX: Final = 4096
 FILES_PER_VECTORS_MAX: Final = 2048
+ENTRIES_BYTES_MAX: Final = 1024 * 1024
+ENTRIES_PER_MESSAGE_MAX: Final = 1024
 
 
 class SendMessage(Struct, frozen=True):
@@ -272,9 +274,23 @@ class ReplicationCore:
         return self.push(notice.slices)
 
     def push(self, slices: tuple[BatchSlice, ...]) -> list[ReplicationCommand]:
-        """Send durable entries to every connected peer."""
+        """Send durable entries to every connected peer, in frames of about 1 MiB."""
+        messages: list[Entries] = []
+        frame: list[BatchSlice] = []
+        size = count = 0
+        for piece in slices:
+            frame.append(piece)
+            size += sum(map(len, piece.entries))
+            count += len(piece.entries)
+            if size >= ENTRIES_BYTES_MAX or count >= ENTRIES_PER_MESSAGE_MAX:
+                messages.append(Entries(tuple(frame)))
+                frame, size, count = [], 0, 0
+        if frame:
+            messages.append(Entries(tuple(frame)))
         return [
-            SendMessage(peer, Channel.DOCUMENTS, Entries(slices)) for peer in self._peers if slices
+            SendMessage(peer, Channel.DOCUMENTS, message)
+            for peer in self._peers
+            for message in messages
         ]
 
     def on_parents_missing(self, notice: ParentsMissing, now_ms: int) -> list[ReplicationCommand]:

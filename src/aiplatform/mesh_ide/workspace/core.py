@@ -161,9 +161,10 @@ class WorkspaceCore:
 
     def on_observed(self, result: PathsObserved, now_ms: int) -> Out:
         """What stands at the paths we asked for."""
-        self._is_observing = False
+        self._is_observing = not result.is_last
         out = self._take(result.batch, now_ms)
-        out.extend(self._root(result.problem, now_ms))
+        if result.is_last:
+            out.extend(self._root(result.problem, now_ms))
         return out + self._flush(now_ms)
 
     def _root(self, problem: str | None, now_ms: int) -> Out:

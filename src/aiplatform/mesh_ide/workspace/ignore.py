@@ -126,7 +126,11 @@ def is_control_name(name: str) -> bool:
         return False
     # NTFS drops trailing dots and spaces and reads what follows a colon as a stream.
     folded = _IGNORABLE.sub("", name).split(":", 1)[0].rstrip(". ").casefold()
-    return folded in _CONTROL or folded in _CONTROL_SHORT_NAMES
+    return (
+        folded in _CONTROL
+        or folded in _CONTROL_SHORT_NAMES
+        or folded.startswith(TEMP_FOLDER + "-")  # prepared below a mount point
+    )
 
 
 def judge_name(name: str, *, is_folder: bool) -> Skip | None:

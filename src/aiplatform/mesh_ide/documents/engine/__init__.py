@@ -7,8 +7,8 @@ updates that do not build exactly on their entry's parents, and payloads of more
 a replica can apply in bounded time. Decides nothing about entries: no signatures, no storage.
 
 How data passes: ``payload`` looks at bytes before import; ``lineage`` is one text's document and
-the map from entries to versions of it; ``operations`` looks
-at what was imported before it is believed; ``text`` keeps a bounded number of lineages; ``diff`` (on
-``alignment``) turns two texts into hunks; ``tree`` is the document of names. A document is always
-a cache: everything here can be dropped and built again from the entries, with equal results.
+the map from entries to versions of it; ``operations`` looks at what was imported before it is
+believed; ``text`` keeps a bounded number of lineages; ``diff`` (on ``alignment``) turns two texts
+into hunks; ``tree`` is the document of names. A document is always a cache: everything here can
+be dropped and built again from the entries, with equal results.
 """

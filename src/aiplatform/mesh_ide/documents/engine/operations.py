@@ -51,8 +51,8 @@ class _Change(Struct):
 _decoder: Final = Decoder(list[_Change])
 
 
-def text_problem(doc: LoroDoc, span: OperationSpan, operations_max: int) -> str | None:
-    """Return what is wrong with the text operations of a span, or ``None``."""
+def text_problem(doc: LoroDoc, span: OperationSpan, operations_max: int) -> str | int:
+    """Return what is wrong with the text operations of a span, or how many there are."""
     counter, count = span.start, 0
     try:
         for piece in _pieces(doc, span):
@@ -70,7 +70,7 @@ def text_problem(doc: LoroDoc, span: OperationSpan, operations_max: int) -> str 
                     counter += len(content.text) if is_insert else abs(content.len)
     except ValidationError:
         return "holds operations of an unknown form"
-    return None if counter == span.end else "holds other operations than it says"
+    return count if counter == span.end else "holds other operations than it says"
 
 
 def tree_problem(doc: LoroDoc, span: OperationSpan) -> str | None:

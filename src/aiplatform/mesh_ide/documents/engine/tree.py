@@ -65,10 +65,12 @@ class LoroTreeEngine:
     def load(self, snapshot: bytes | None, payloads: Iterable[bytes]) -> tuple[TreePlace, ...]:
         """Begin from a snapshot and later payloads, both verified before they were stored.
 
+        Empty payloads (edits that changed nothing) are passed over.
+
         Raises:
             BadUpdateError: what was stored is damaged or incomplete; the tree is as it was.
         """
-        later = list(payloads)
+        later = [payload for payload in payloads if payload]
         doc = _loaded(snapshot, later)
         self._begin(doc)
         self._saved, self._since_saved = snapshot, []

@@ -65,6 +65,7 @@ class Batch:
         on_step: Callable[[Step, str], None],
         *,
         durable: bool,
+        can_exchange: bool,
     ) -> None:
         self._root_fd = root_fd
         self._temp = temp
@@ -73,7 +74,9 @@ class Batch:
         self._freshness = freshness
         self._durable = durable
         self._folders = FolderTable(root_fd)
-        self._placer = Placer(temp, freshness, contents, observe, on_step)
+        self._placer = Placer(
+            temp, freshness, contents, observe, on_step, can_exchange=can_exchange
+        )
 
     def run(self, writes: Sequence[FileWrite]) -> tuple[WriteResult, ...]:
         """Carry out all writes, each by itself; results in order."""

@@ -52,13 +52,17 @@ class LocalFileTree:
     Content of changed known texts goes to ``keep`` as it is read (see ``KEEP_BYTES_MAX``).
     """
 
-    def __init__(self, root: Path, keep: Keep, *, durable: bool = True) -> None:
+    def __init__(
+        self, root: Path, keep: Keep, *, durable: bool = True, can_exchange: bool = True
+    ) -> None:
         """Open the folder.
 
         Args:
             root: the folder; the path itself may be a link, nothing below it is followed.
             keep: where contents are kept that the next step needs.
             durable: ``apply`` returns when the batch is on the disk (``syncfs``).
+            can_exchange: False to do without ``RENAME_EXCHANGE`` (found out by itself where the
+                filesystem lacks it).
 
         Raises:
             RootMissingError: there is no folder there.
@@ -66,6 +70,7 @@ class LocalFileTree:
         self._root = root
         self._keep = keep
         self._durable = durable
+        self._can_exchange = can_exchange
         try:
             self._fd = os.open(root, FOLDER_FLAGS & ~os.O_NOFOLLOW)
         except OSError as error:
@@ -76,9 +81,7 @@ class LocalFileTree:
             ) from error
         opened = os.fstat(self._fd)
         self._identity = (opened.st_dev, opened.st_ino)
-        # Until a temporary folder could be made nothing is known: be careful.
-        self._freshness = Freshness(TICK_NS)
-        self._is_clock_known = False
+        self._freshness = Freshness(_measure_tick(self._fd))
 
     def __enter__(self) -> Self:
         return self
@@ -152,7 +155,6 @@ class LocalFileTree:
             )
         assert temp is not None
         try:
-            self._learn_clock(temp)
             results: list[WriteResult] = []
             for start in range(0, len(writes), WRITES_PER_BATCH_MAX):
                 part = writes[start : start + WRITES_PER_BATCH_MAX]
@@ -170,6 +172,7 @@ class LocalFileTree:
             lambda path: self._observe_for_apply(path, contents),
             self._on_step,
             durable=self._durable,
+            can_exchange=self._can_exchange,
         )
 
     def _on_step(self, step: Step, path: str) -> None:
@@ -190,7 +193,6 @@ class LocalFileTree:
         if temp is None:
             return ()
         try:
-            self._learn_clock(temp)
             restored = Recovery(self._fd, temp, self._freshness, self._keep).run()
         finally:
             temp.close()
@@ -206,27 +208,28 @@ class LocalFileTree:
         finally:
             temp.close()
 
-    def _learn_clock(self, temp: TempFolder) -> None:
-        """Find out once whether timestamps tell two writes apart that follow each other at once."""
-        if self._is_clock_known:
-            return
-        with contextlib.suppress(OSError):
-            self._freshness.tick_ns = _measure_tick(temp)
-            self._is_clock_known = True
 
+def _measure_tick(root_fd: int) -> int:
+    """Find out whether timestamps tell two writes apart that follow each other at once.
 
-def _measure_tick(temp: TempFolder) -> int:
-    """Write a file eight times, microseconds apart, looking at it in between."""
-    name = temp.new_name()
-    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=temp.fd)
+    A file without a name is written eight times, microseconds apart, and looked at in between.
+    """
+    nameless = getattr(os, "O_TMPFILE", None)
+    if nameless is None:
+        return TICK_NS
+    try:
+        fd = os.open(".", nameless | os.O_RDWR | os.O_CLOEXEC, 0o600, dir_fd=root_fd)
+    except OSError:
+        return TICK_NS  # not on this filesystem, or not writable: be careful
     try:
         stamps = []
         for _ in range(8):
             os.pwrite(fd, b"x", 0)
             stamps.append(os.fstat(fd).st_ctime_ns)
+    except OSError:
+        return TICK_NS
     finally:
         os.close(fd)
-        temp.discard(name)
     if len(set(stamps)) == len(stamps):
         return 0
     is_whole_seconds = all(stamp % 1_000_000_000 == 0 for stamp in stamps)

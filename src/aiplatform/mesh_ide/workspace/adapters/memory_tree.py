@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from aiplatform.mesh_ide.model.enums import FileMode
 from aiplatform.mesh_ide.model.errors import MeshIDEError, UnavailableError
 from aiplatform.mesh_ide.ports.errors import RootMissingError
@@ -24,7 +26,7 @@ from aiplatform.mesh_ide.workspace.adapters.memory_disk import (
     MemoryFile,
     MemoryFolder,
 )
-from aiplatform.mesh_ide.workspace.adapters.opened import Keep
+from aiplatform.mesh_ide.workspace.adapters.opened import ALWAYS_LOOK, Keep
 from aiplatform.mesh_ide.workspace.adapters.outcomes import Step, failed, refused
 from aiplatform.mesh_ide.workspace.adapters.paths import (
     BadPathError,
@@ -182,8 +184,12 @@ class MemoryFileTree:
         moved = self.disk.find(write.path)
         if isinstance(moved, MemoryFile) and (moved.blob, moved.mode) == (write.blob, write.mode):
             return WriteResult(write.path, WriteOutcome.APPLIED, moved.stat)
+        if moved is not source:
+            stat = msgspec.structs.replace(source.stat, ctime_ns=ALWAYS_LOOK)
+            return WriteResult(write.path, WriteOutcome.APPLIED, stat)
         self._step(Step.REFUSED, write.path)
-        if moved is None or self.disk.find(write.moved_from) is not None:
+        is_taken = self.disk.find(write.moved_from) is not None
+        if is_taken or self.disk.find(write.path) is not source:
             return self._look(write.path, contents)
         self.disk.rename(write.path, write.moved_from)
         seen = self._look(write.moved_from, contents)

@@ -86,12 +86,15 @@ class Placer:
         keep: Keep,
         observe: Callable[[str], WriteResult],
         on_step: Callable[[Step, str], None],
+        *,
+        can_exchange: bool = True,
     ) -> None:
         self._temp = temp
         self._freshness = freshness
         self._keep = keep
         self._observe = observe
         self._on_step = on_step
+        self._can_exchange = can_exchange
 
     # --- creating ----------------------------------------------------------------------------
 
@@ -128,6 +131,8 @@ class Placer:
         self._dress(place, old)
         ours = os.stat(place.temp, dir_fd=place.temp_fd, follow_symlinks=False)
         self._on_step(Step.PREPARED, place.write.path)
+        if not self._can_exchange:
+            return self._replace_by_steps(place, ours)
         try:
             exchange(place.temp_fd, place.temp, place.folder_fd, place.name)
         except FileNotFoundError:
@@ -259,6 +264,7 @@ class Placer:
         write = place.write
         assert write.moved_from is not None
         self._on_step(Step.PREPARED, write.path)
+        before = os.stat(source, dir_fd=source_fd, follow_symlinks=False)
         try:
             rename_new(source_fd, source, place.folder_fd, place.name)
         except FileExistsError:
@@ -275,13 +281,29 @@ class Placer:
         moved = self._read(place.folder_fd, place.name)
         if moved is not None and moved.blob == write.blob and moved.stat.mode == write.mode:
             return WriteResult(write.path, WriteOutcome.APPLIED, moved.stat)
+        if not self._is_at(place, before):
+            # Edited or removed at its new path: that is for the next look at this path.
+            stat = FileStat(
+                before.st_size, before.st_mtime_ns, before.st_ino, write.mode, ALWAYS_LOOK
+            )
+            return WriteResult(write.path, WriteOutcome.APPLIED, stat)
         self._on_step(Step.REFUSED, write.path)
+        if not self._is_at(place, before):
+            return self._observe(write.path)
         try:
             rename_new(place.folder_fd, place.name, source_fd, source)
         except (FileExistsError, FileNotFoundError):
             return self._observe(write.path)
         found = self._observe(write.moved_from)
         return WriteResult(write.path, found.outcome, None, found.found, found.problem)
+
+    def _is_at(self, place: Place, file: os.stat_result) -> bool:
+        """Return whether this very file stands untouched at the path."""
+        try:
+            now = os.stat(place.name, dir_fd=place.folder_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return _identity(now) == _identity(file)
 
     # --- looking -----------------------------------------------------------------------------
 

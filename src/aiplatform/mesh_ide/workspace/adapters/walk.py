@@ -45,6 +45,7 @@ from aiplatform.mesh_ide.workspace.ignore import (
     GITIGNORE,
     MESHIGNORE,
     SECRET_PROBE_BYTES_MAX,
+    TEMP_FOLDER,
     FolderRules,
     Skip,
     judge_content,
@@ -147,6 +148,8 @@ class Walk:
         self, folder: OpenFolder, rules: FolderRules, path: str, name: str
     ) -> OpenFolder | None:
         """Open a folder unless it is left out; its rules are then in ``_rules``."""
+        if path == TEMP_FOLDER:
+            return None  # ours: nothing to tell a person
         skip = rules.judge(name, is_folder=True)
         if skip is None and path.count("/") >= FOLDER_DEPTH_MAX - 1:
             skip = Skip(SkipReason.NAME_NOT_PORTABLE, "nested too deep")

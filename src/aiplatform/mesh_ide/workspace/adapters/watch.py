@@ -69,7 +69,8 @@ class FolderWatcher:
     """Watches one folder: ``async with FolderWatcher(root) as w: async for event in w``.
 
     With inotify changes after ``__aenter__`` returned are told, otherwise those after the first
-    ``RescanNeeded``; scan after it, and there is no gap. One consumer. Leaving the block, or cancelling the consumer, stops it at once.
+    ``RescanNeeded``; scan after it, and there is no gap. One consumer. Leaving the block, or
+    cancelling the consumer, stops it at once.
 
     Attributes:
         backend: what is in use; POLLING also after a limit was reached.

@@ -2,7 +2,7 @@
 
 Owns the endpoint (``endpoint``), the mended binding (``binding``), one connection per link with
 one stream per channel and direction (``link``), who may stay when two connections meet
-(``greeting``), why connections end (``closing``), the join protocol (``joining``) and the
+(``greeting``, ``dial``), why connections end (``closing``), the join protocol (``joining``) and the
 transport that holds them together (``transport``). Refuses strangers on the link protocol before
 a byte of theirs is read.
 

@@ -21,6 +21,7 @@ from aiplatform.mesh_ide.mesh.adapters.iroh.closing import (
     explain,
     how_it_ended,
 )
+from aiplatform.mesh_ide.mesh.adapters.iroh.dial import Dial
 from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import (
     JOIN_ALPN,
     LINK_ALPN,
@@ -53,11 +54,6 @@ DIAL_TIMEOUT_S: Final = 8.0
 HANDSHAKE_TIMEOUT_S: Final = 5.0
 """For somebody who dialled us to finish the handshake and greet."""
 
-PARKED_S_MAX: Final = 3.0
-"""How long our own dial goes before the peer's, which waits at the door. Longer than handshake
-and greeting take at a satellite's round trip of 0.6 s; then the peer's way is the one that works
-(our addresses of it may be stale)."""
-
 HANDSHAKES_MAX: Final = 64
 """Incoming connections that did not get so far as to be told apart."""
 
@@ -69,15 +65,6 @@ _WIND_UP_TIMEOUT_S: Final = 0.3
 
 _CLOSE_TIMEOUT_S: Final = 1.5
 """For the last packets to go out. iroh waits 3 s for peers that are gone; ``close`` may not."""
-
-
-class _Dial:
-    """A dial under way."""
-
-    def __init__(self) -> None:
-        self.task: asyncio.Task[None] | None = None
-        self.deadline: asyncio.Timeout | None = None
-        self.guest: Handshake | None = None
 
 
 class IrohTransport:
@@ -116,7 +103,7 @@ class IrohTransport:
         self._allowed: frozenset[NodeId] = frozenset()
         self._links: dict[NodeId, IrohLink] = {}
         self._running: set[asyncio.Task[None]] = set()
-        self._dials: dict[NodeId, _Dial] = {}
+        self._dials: dict[NodeId, Dial] = {}
         self._handshakes = 0
         self._incarnation = secrets.token_bytes(INCARNATION_BYTES)
         self._serial = 0
@@ -150,7 +137,7 @@ class IrohTransport:
         """See ``Transport.dial``."""
         if not self._tasks.is_running or peer in self._links or peer in self._dials:
             return
-        dial = self._dials[peer] = _Dial()
+        dial = self._dials[peer] = Dial()
         dial.task = self._tasks.spawn(
             self._dial(peer, tuple(addresses), dial), f"dial {short(peer)}"
         )
@@ -206,7 +193,7 @@ class IrohTransport:
 
     # --- dialling ---------------------------------------------------------------------------
 
-    async def _dial(self, peer: NodeId, addresses: tuple[str, ...], dial: _Dial) -> None:
+    async def _dial(self, peer: NodeId, addresses: tuple[str, ...], dial: Dial) -> None:
         outcome: Handshake | Ended
         try:
             outcome = await self._shake_hands(peer, addresses, dial)
@@ -220,9 +207,7 @@ class IrohTransport:
         elif isinstance(outcome, Ended):
             self._say_down(peer, outcome.end, outcome.detail)
 
-    async def _shake_hands(
-        self, peer: NodeId, addresses: tuple[str, ...], dial: _Dial
-    ) -> Handshake:
+    async def _shake_hands(self, peer: NodeId, addresses: tuple[str, ...], dial: Dial) -> Handshake:
         """Connect, greet, and wait for the peer's greeting, which says that it took us.
 
         Raises:
@@ -329,7 +314,7 @@ class IrohTransport:
         if verdict is Verdict.DROP:
             close(guest.connection, CloseCode.CROSSED, "another link of the two nodes stands")
         elif verdict is Verdict.PARK and dial is not None:
-            self._park(dial, guest)
+            dial.park(guest)
         else:
             if dial is not None:
                 self._drop_dial(peer)
@@ -337,16 +322,6 @@ class IrohTransport:
                 detail = "replaced by a newer connection of the same key"
                 self._take_down(peer, CloseCode.REPLACED, LinkEnd.LOST, detail)
             self._establish(guest)
-
-    def _park(self, dial: _Dial, guest: Handshake) -> None:
-        if dial.guest is not None:
-            close(dial.guest.connection, CloseCode.CROSSED, "a newer connection came")
-        dial.guest = guest
-        if dial.deadline is not None:
-            latest = asyncio.get_running_loop().time() + PARKED_S_MAX
-            planned = dial.deadline.when()
-            with suppress(RuntimeError):  # the deadline has just been reached or left
-                dial.deadline.reschedule(min(planned, latest) if planned else latest)
 
     # --- links ------------------------------------------------------------------------------
 
@@ -380,11 +355,7 @@ class IrohTransport:
         self._take_down(peer, code, LinkEnd.CLOSED_BY_US, detail)
 
     def _drop_dial(self, peer: NodeId, code: CloseCode = CloseCode.CROSSED) -> None:
-        dial = self._dials.pop(peer)
-        if dial.task is not None:
-            dial.task.cancel()
-        if dial.guest is not None:
-            close(dial.guest.connection, code, "the dial that it waited for was given up")
+        self._dials.pop(peer).drop(code)
 
     def _take_down(self, peer: NodeId, code: CloseCode, end: LinkEnd, detail: str) -> None:
         link = self._links.pop(peer, None)

@@ -1,0 +1,179 @@
+"""Who belongs: tickets, members, roles, leaving."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from aiplatform.mesh_ide.api import answers
+from aiplatform.mesh_ide.api.subjects import Subjects
+from aiplatform.mesh_ide.identity import membership
+from aiplatform.mesh_ide.identity.records import KnownRecord
+from aiplatform.mesh_ide.identity.tickets import format_ticket
+from aiplatform.mesh_ide.model.enums import Role
+from aiplatform.mesh_ide.model.errors import LocalError
+from aiplatform.mesh_ide.model.ids import NodeId, SessionId
+from aiplatform.mesh_ide.node.events import AddRosterRecords, Told
+from aiplatform.mesh_ide.ports.errors import PeerUnreachableError
+
+EXPIRES_S_MAX: Final = 366 * 24 * 3600.0
+FAREWELL_S: Final = 3.0
+"""How long a leaving node waits for the others to have heard: they end the link then."""
+
+
+class LastMemberError(LocalError):
+    """The only member cannot leave: nobody would be left."""
+
+
+class BadExpiryError(LocalError):
+    """A ticket cannot live so long, or not at all."""
+
+
+def role_of(word: str) -> Role:
+    """Return the role of this name.
+
+    Raises:
+        LocalError: there is none.
+    """
+    try:
+        return Role[word.upper()]
+    except KeyError:
+        names = ", ".join(role.name.lower() for role in Role)
+        raise LocalError(f"there is no role {word!r}: the roles are {names}") from None
+
+
+class Belonging:
+    """Changes the roster; every answer is given once the change is durable here."""
+
+    def __init__(self, subjects: Subjects) -> None:
+        """Ask this node."""
+        self._subjects = subjects
+
+    async def share(self, role: str, expires_s: float) -> answers.Shared:
+        """Make a ticket. Raises ``NotPermittedError`` if this node is no admin."""
+        if not 0 < expires_s <= EXPIRES_S_MAX:
+            raise BadExpiryError("a ticket lives between a second and a year (--expires)")
+        ticket = await self._subjects.node.admitter.issue(role_of(role), expires_s)
+        return answers.Shared(
+            ticket=format_ticket(ticket),
+            role=ticket.role.name.lower(),
+            expires_ms=ticket.expires_ms,
+            addresses=ticket.addresses,
+            workspace=ticket.workspace_name,
+        )
+
+    def members(self) -> answers.Members:
+        """Return all members, by label."""
+        core, me = self._subjects.core, self._subjects.me
+        members = sorted(self._subjects.roster.members.values(), key=lambda m: m.label)
+        return answers.Members(
+            tuple(
+                answers.Member(
+                    node=m.node.hex(),
+                    label=m.label,
+                    name=m.name,
+                    role=m.role.name.lower(),
+                    node_type=m.node_type.value,
+                    user=m.user.hex(),
+                    is_me=m.node == me,
+                    state="this node" if m.node == me else core.membership.link_state(m.node)[0],
+                )
+                for m in members
+            )
+        )
+
+    async def remove(self, word: str) -> answers.Done:
+        """End a membership."""
+        subjects = self._subjects
+        member = subjects.member(word)
+        if member.node == subjects.me:
+            raise LocalError(f"{member.label} is this node itself: use `mesh leave`")
+        record = membership.remove(
+            subjects.roster,
+            key=subjects.node.key,
+            subject=member.node,
+            seen=self._seen(member.node),
+            now_ms=subjects.now_ms(),
+        )
+        await self._add(record)
+        return answers.Done(
+            f"{member.label} is no longer a member: nobody accepts its links any more. Its copy "
+            "of the folder stays where it is; a new ticket lets it back in."
+        )
+
+    async def set_role(self, word: str, role: str) -> answers.Done:
+        """Give a member another role."""
+        subjects = self._subjects
+        member = subjects.member(word)
+        wanted = role_of(role)
+        record = membership.change_role(
+            subjects.roster,
+            key=subjects.node.key,
+            subject=member.node,
+            role=wanted,
+            seen=self._seen(member.node),
+            now_ms=subjects.now_ms(),
+        )
+        if record is not None:
+            await self._add(record)
+        return answers.Done(f"{member.label} has the role {wanted.name.lower()}")
+
+    async def leave(self) -> answers.Done:
+        """Stop being a member: tell the others, then stop serving. The folder stays.
+
+        Raises:
+            LastMemberError: there is nobody else.
+            LastAdminError: nobody could admit or remove afterwards.
+            PeerUnreachableError: nobody is online to be told; nothing was changed.
+        """
+        subjects = self._subjects
+        others = subjects.others()
+        if not others:
+            raise LastMemberError(
+                "this node is the only member, so there is nobody to leave: `mesh down` stops "
+                "serving, and the folder is yours in any case"
+            )
+        online = subjects.core.membership.ready()
+        if not online:
+            names = ", ".join(member.label for member in others)
+            raise PeerUnreachableError(
+                f"nobody is online who could be told that this node leaves ({names}): try again "
+                "when one is, or ask an admin to remove this node (`mesh members remove`)"
+            )
+        record = membership.remove(
+            subjects.roster,
+            key=subjects.node.key,
+            subject=subjects.me,
+            seen=self._seen(subjects.me),
+            now_ms=subjects.now_ms(),
+        )
+        async with subjects.driver.watch() as told:
+            await self._add(record)
+            await _gone(told, len(online))
+        subjects.stop()
+        return answers.Done(
+            f"this node has left {subjects.node.settings.workspace_name}; the folder stays as it is"
+        )
+
+    async def _add(self, record: KnownRecord) -> None:
+        await self._subjects.driver.request(lambda tag: AddRosterRecords(tag, (record.encoded,)))
+
+    def _seen(self, node: NodeId) -> dict[SessionId, int]:
+        """Return the last sequence held of each session of a node."""
+        certificates = self._subjects.core.membership.certificates
+        sessions = {c.session for c in certificates.values() if c.node == node}
+        seen: dict[SessionId, int] = {}
+        for state in self._subjects.ledger.states():
+            for session, sequence in state.vector:
+                if session in sessions and sequence > seen.get(session, 0):
+                    seen[session] = sequence
+        return seen
+
+
+async def _gone(told: asyncio.Queue[Told], count: int) -> None:
+    """Return when so many links have ended, or after ``FAREWELL_S``."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(FAREWELL_S):
+            while count:
+                count -= (await told.get()).kind == "peer-down"

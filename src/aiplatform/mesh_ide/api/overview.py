@@ -1,0 +1,291 @@
+"""How everything is: the node, its links, one file's whereabouts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from msgspec import Struct
+
+from aiplatform.mesh_ide.api import answers
+from aiplatform.mesh_ide.api.subjects import NoSuchNodeError, Subjects, shown
+from aiplatform.mesh_ide.documents.state import content_of, head_of, living
+from aiplatform.mesh_ide.identity.roster import Member
+from aiplatform.mesh_ide.model.enums import SyncState
+from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId, NodeId
+from aiplatform.mesh_ide.ports.errors import PeerUnreachableError
+from aiplatform.mesh_ide.ports.transport import LinkStats
+from aiplatform.mesh_ide.workspace.core import SKIPPED_MAX
+
+Emit = Callable[[Struct], Awaitable[None]]
+
+STATES_PER_TURN: Final = 1000
+"""Files counted before links get their turn: about 2 ms."""
+
+PING_TIMEOUT_S: Final = 3.0
+PING_INTERVAL_S: Final = 0.2
+PINGS_MAX: Final = 1000
+PROBLEMS_SHOWN_MAX: Final = 5
+
+
+class Overview:
+    """Answers from what the node knows already; nothing is changed."""
+
+    def __init__(self, subjects: Subjects) -> None:
+        """Ask this node."""
+        self._subjects = subjects
+        self._started_ms = subjects.now_ms()
+
+    # --- nodes -------------------------------------------------------------------------------
+
+    def peers(self) -> answers.Peers:
+        """Return all other members and their links."""
+        stats = {link.peer: link for link in self._subjects.driver.transport.stats()}
+        others = self._subjects.others()
+        return answers.Peers(tuple(self._peer(m, stats.get(m.node)) for m in others))
+
+    def _peer(self, member: Member, stats: LinkStats | None) -> answers.Peer:
+        core = self._subjects.core
+        state, rtt_ms, detail = core.membership.link_state(member.node)
+        pending = core.replication.pending_at(member.node)
+        return answers.Peer(
+            node=member.node.hex(),
+            label=member.label,
+            role=member.role.name.lower(),
+            node_type=member.node_type.value,
+            state=state,
+            rtt_ms=stats.rtt_ms if stats and stats.rtt_ms is not None else rtt_ms,
+            address=stats.address if stats else "",
+            pending=None if pending is None else len(pending),
+            is_in_step=core.replication.is_in_step(member.node),
+            sent_bytes=stats.sent_bytes if stats else 0,
+            received_bytes=stats.received_bytes if stats else 0,
+            queued_bytes=stats.queued_bytes if stats else 0,
+            detail="" if state == "online" else detail,
+            known_addresses=core.membership.addresses.get(member.node, ()),
+        )
+
+    async def ping(self, word: str, count: int, emit: Emit) -> answers.PingResult:
+        """Measure the way to a member and back, from event loop to event loop.
+
+        Raises:
+            NoSuchNodeError: nobody of this name.
+            PeerUnreachableError: no answer came.
+        """
+        member = self._subjects.member(word)
+        if member.node == self._subjects.me:
+            raise NoSuchNodeError(f"{member.label} is this node itself: name another one")
+        state, _, detail = self._subjects.core.membership.link_state(member.node)
+        if state != "online":
+            raise PeerUnreachableError(_unreachable(member.label, detail))
+        rounds: list[float] = []
+        sent = 0
+        for sequence in range(1, min(max(1, count), PINGS_MAX) + 1):
+            if sequence > 1:
+                await asyncio.sleep(PING_INTERVAL_S)
+            sent += 1
+            rtt_ms = await self._subjects.driver.ping(member.node, PING_TIMEOUT_S)
+            if rtt_ms is not None:
+                rounds.append(rtt_ms)
+            await emit(answers.PingRound(sequence, rtt_ms))
+        if not rounds:
+            raise PeerUnreachableError(_unreachable(member.label, "no ping was answered"))
+        stats = {link.peer: link for link in self._subjects.driver.transport.stats()}
+        link = stats.get(member.node)
+        return answers.PingResult(
+            node=member.node.hex(),
+            label=member.label,
+            address=link.address if link else "",
+            sent=sent,
+            received=len(rounds),
+            rtt_ms_min=min(rounds),
+            rtt_ms_avg=sum(rounds) / len(rounds),
+            rtt_ms_max=max(rounds),
+        )
+
+    # --- the node ----------------------------------------------------------------------------
+
+    async def status(self) -> answers.Status:
+        """Return how this node is. Cost: one look at each file's state."""
+        subjects, core = self._subjects, self._subjects.core
+        files, size, conflicts = await self._count()
+        peers = self.peers().peers
+        me = subjects.roster.members.get(subjects.me)
+        settings = subjects.node.settings
+        outstanding, authoring = core.workspace.outstanding, core.authoring.queued
+        is_looked_at = core.is_first_sync_done and (
+            not settings.folder or core.workspace.has_scanned
+        )
+        return answers.Status(
+            workspace=settings.workspace_name,
+            workspace_id=settings.workspace.hex(),
+            node=subjects.me.hex(),
+            label=subjects.label(subjects.me),
+            role=me.role.name.lower() if me else "none",
+            node_type=settings.node_type.value,
+            folder=settings.folder,
+            pid=os.getpid(),
+            addresses=subjects.driver.addresses,
+            peers=peers,
+            members=len(subjects.roster.members),
+            files=files,
+            bytes=size,
+            outstanding=outstanding,
+            authoring=authoring,
+            unarchived=len(core.workspace.folder.unarchived),
+            conflicts=conflicts + len(core.ledger.index.contested()),
+            held=len(core.workspace.deletions.holds),
+            skipped=len(core.workspace.skipped),
+            is_looked_at=is_looked_at,
+            is_synced=is_looked_at
+            and not (outstanding or authoring or core.ledger.claimed)
+            and all(peer.is_in_step and peer.pending == 0 for peer in peers),
+            problems=tuple(self._problems(is_member=me is not None)),
+            uptime_ms=subjects.now_ms() - self._started_ms,
+            heads=core.replication.index.summary(b"", b"").fingerprint.hex(),
+        )
+
+    async def _count(self) -> tuple[int, int, int]:
+        """Return living files, their bytes, and files with rival versions."""
+        files = size = conflicts = 0
+        for number, state in enumerate(list(self._subjects.ledger.states())):
+            if number % STATES_PER_TURN == STATES_PER_TURN - 1:
+                await asyncio.sleep(0)
+            if state.file == TREE_FILE or not living(state):
+                continue
+            files += 1
+            content = content_of(state)
+            size += content[1] if content else 0
+            if len(state.heads) > 1 and head_of(state).rivals:
+                conflicts += 1
+        return files, size, conflicts
+
+    def _problems(self, *, is_member: bool) -> list[str]:
+        core = self._subjects.core
+        found: list[str] = []
+        if not is_member:
+            found.append("this node is no longer a member: others refuse it (see `mesh members`)")
+        if core.storage_problem:
+            found.append(f"the store does not take changes: {core.storage_problem}")
+        if core.folder_problem:
+            found.append(core.folder_problem)
+        failed = list(core.workspace.applier.failed.items())
+        found.extend(f"{path}: {problem}" for path, (_, problem) in failed[:PROBLEMS_SHOWN_MAX])
+        if len(failed) > PROBLEMS_SHOWN_MAX:
+            found.append(f"and {len(failed) - PROBLEMS_SHOWN_MAX} more files could not be written")
+        found.extend(
+            f"{hold.detail}: see `mesh held`" for hold in core.workspace.deletions.holds.values()
+        )
+        return found
+
+    # --- one file ----------------------------------------------------------------------------
+
+    def why(self, path: str) -> answers.Why:
+        """Return everything about one path."""
+        subjects, core = self._subjects, self._subjects.core
+        file = core.ledger.index.owner(path)
+        skipped = core.workspace.skipped.get(path)
+        if file is None and skipped is not None:
+            reason = skipped.reason.value
+            detail = f" ({skipped.detail})" if skipped.detail else ""
+            text = f"It does not replicate: {reason}{detail}. It stays on this machine."
+            return answers.Why(path, "SKIPPED", text)
+        if file is None:
+            dead = subjects.deleted_at(path)
+            if not dead:
+                return answers.Why(path, "UNKNOWN", self._why_unknown(path))
+            return self._deleted(path, dead[0])
+        if any(path in hold.paths for hold in core.workspace.deletions.holds.values()):
+            return self._living(path, file, "HELD", "Its deletion here is held: see `mesh held`.")
+        return self._living(path, file)
+
+    def _why_unknown(self, path: str) -> str:
+        core = self._subjects.core
+        above = path
+        while "/" in above:
+            above = above.rpartition("/")[0]
+            skipped = core.workspace.skipped.get(above)
+            if skipped is not None:
+                detail = f" ({skipped.detail})" if skipped.detail else ""
+                reason = f"{skipped.reason.value}{detail}"
+                return f"It does not replicate, since the folder {above} does not: {reason}."
+        if core.workspace.outstanding:
+            return "It is not known (yet): the folder is being looked at. Ask again in a moment."
+        return self._subjects.nothing_at(path)
+
+    def _deleted(self, path: str, file: FileId) -> answers.Why:
+        _, _, head = self._subjects.known(file)
+        return answers.Why(
+            path=path,
+            state="DELETED",
+            explanation=f"It was deleted. Bring it back with: mesh restore {path}",
+            file=file.hex(),
+            version=head.version,
+            heads=shown(head.heads),
+            replicas=self._replicas(file),
+        )
+
+    def _living(self, path: str, file: FileId, state: str = "", text: str = "") -> answers.Why:
+        core = self._subjects.core
+        _, _, head = self._subjects.known(file)
+        others = [member.node for member in self._subjects.others()]
+        sync = core.replication.sync_state(file, others)
+        places: list[str] = []
+        if head.blob is not None:
+            if head.blob in core.workspace.folder.archived:
+                places.append("archive")
+            if core.workspace.folder.path_of(file) is not None:
+                places.append("folder")
+        return answers.Why(
+            path=path,
+            state=state or sync.value,
+            explanation=text or self._explain(file, sync, has_content=bool(places)),
+            file=file.hex(),
+            version=head.version,
+            size=head.size,
+            mode=head.mode.name.lower(),
+            is_text=head.is_text,
+            heads=shown(head.heads),
+            content="" if head.blob is None else head.blob.hex(),
+            content_is_at=tuple(places),
+            replicas=self._replicas(file),
+        )
+
+    def _explain(self, file: FileId, sync: SyncState, *, has_content: bool) -> str:
+        if sync is SyncState.CONFLICT:
+            return "Two versions exist that no merge can join: see `mesh conflicts`."
+        if sync is SyncState.DIVERGED:
+            return "The same version has different bytes on two nodes, which is a fault."
+        if not has_content:
+            return "Its content is not here yet: it comes from a member that has it."
+        if self._subjects.ledger.is_claimed(file):
+            return "It is being written just now."
+        lacking = [r.label for r in self._replicas(file) if not r.has_it]
+        if sync is SyncState.SYNCED:
+            return "Every member has this version on its disk."
+        return f"Not every member has confirmed this version: {', '.join(lacking) or 'nobody'}."
+
+    def _replicas(self, file: FileId) -> tuple[answers.Replica, ...]:
+        return tuple(self._replica(m.node, m.label, file) for m in self._subjects.others())
+
+    def _replica(self, node: NodeId, label: str, file: FileId) -> answers.Replica:
+        core = self._subjects.core
+        pending = core.replication.pending_at(node)
+        state, _, _ = core.membership.link_state(node)
+        has_it = None if pending is None else file not in pending
+        return answers.Replica(node.hex(), label, state, has_it)
+
+    def skipped(self) -> answers.SkippedFiles:
+        """Return what does not replicate."""
+        skipped = self._subjects.core.workspace.skipped
+        files = tuple(
+            answers.SkippedFile(s.path, s.reason.value, s.detail) for s in skipped.values()
+        )
+        return answers.SkippedFiles(files, is_complete=len(files) < SKIPPED_MAX)
+
+
+def _unreachable(label: str, detail: str) -> str:
+    why = f" ({detail})" if detail else ""
+    return f"{label} is not reachable{why}: is it up (`mesh up` there), and is UDP let through?"

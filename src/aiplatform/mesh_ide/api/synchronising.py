@@ -1,0 +1,97 @@
+"""Waiting until every member has everything."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from aiplatform.mesh_ide.api import answers
+from aiplatform.mesh_ide.api.overview import Emit
+from aiplatform.mesh_ide.api.subjects import Subjects
+from aiplatform.mesh_ide.node.events import LookAgain
+
+POLL_S: Final = 0.02
+"""How often the conditions are looked at: reading a few counters."""
+
+TELL_S: Final = 0.25
+
+
+class Synchronising:
+    """``sync``: look at the folder, and see that what it holds is everywhere."""
+
+    def __init__(self, subjects: Subjects) -> None:
+        """Ask this node."""
+        self._subjects = subjects
+
+    async def sync(self, emit: Emit, *, wait: bool, only_online: bool) -> answers.SyncProgress:
+        """Look at the folder again; if asked to, return when every member has everything.
+
+        A member that is offline has not got everything, so this goes on until it comes, or the
+        caller's time is up (``only_online`` leaves such members out). What is saved meanwhile is
+        waited for too.
+        """
+        await self._subjects.driver.request(LookAgain)
+        loop = asyncio.get_running_loop()
+        told_s = 0.0
+        while True:
+            progress = self.progress(only_online=only_online)
+            if progress.is_done or not wait:
+                return progress
+            if loop.time() - told_s >= TELL_S:
+                told_s = loop.time()
+                await emit(progress)
+            await asyncio.sleep(POLL_S)
+
+    def progress(self, *, only_online: bool) -> answers.SyncProgress:
+        """Return how far it is."""
+        core = self._subjects.core
+        outstanding = core.workspace.outstanding
+        authoring = core.authoring.queued + core.ledger.claimed
+        fetching = len(core.replication.fetcher)
+        is_looked_at = core.is_first_sync_done and (
+            core.workspace.has_scanned or not self._subjects.node.settings.folder
+        )
+        lacking = self._lacking(only_online=only_online)
+        is_done = is_looked_at and not (outstanding or authoring or fetching or lacking)
+        return answers.SyncProgress(
+            is_done=is_done,
+            outstanding=outstanding,
+            authoring=authoring,
+            fetching=fetching,
+            lacking=lacking,
+            message=_message(outstanding + authoring, fetching, lacking, is_looked_at=is_looked_at),
+        )
+
+    def _lacking(self, *, only_online: bool) -> tuple[answers.MemberLack, ...]:
+        core = self._subjects.core
+        found: list[answers.MemberLack] = []
+        for member in self._subjects.others():
+            pending = core.replication.pending_at(member.node)
+            state, _, _ = core.membership.link_state(member.node)
+            if pending is None:
+                if not only_online:
+                    found.append(answers.MemberLack(member.label, state, None))
+            elif pending or not core.replication.is_in_step(member.node):
+                found.append(answers.MemberLack(member.label, state, len(pending)))
+        return tuple(found)
+
+
+def _message(
+    local: int, fetching: int, lacking: tuple[answers.MemberLack, ...], *, is_looked_at: bool
+) -> str:
+    """Return in a sentence what is waited for."""
+    parts: list[str] = []
+    if not is_looked_at:
+        parts.append("the folder is being looked at")
+    if local:
+        parts.append(f"{local} changes here are under way")
+    if fetching:
+        parts.append(f"{fetching} contents are being fetched")
+    for lack in lacking:
+        if lack.files is None:
+            parts.append(f"{lack.label} is {lack.state}")
+        elif lack.files:
+            parts.append(f"{lack.label} lacks {lack.files} files")
+        else:
+            parts.append(f"{lack.label} is comparing")
+    return "; ".join(parts) if parts else "every member has everything"

@@ -1,0 +1,616 @@
+"""The real folder: what only a real disk can do to us."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from blake3 import blake3
+
+from aiplatform.mesh_ide.model.enums import FileMode
+from aiplatform.mesh_ide.model.ids import BlobHash
+from aiplatform.mesh_ide.ports.errors import RootMissingError
+from aiplatform.mesh_ide.ports.filetree import (
+    FileStat,
+    FileWrite,
+    Observation,
+    ScanBatch,
+    SkipReason,
+    WriteOutcome,
+)
+from aiplatform.mesh_ide.workspace.adapters.local_folder import Freshness
+from aiplatform.mesh_ide.workspace.adapters.local_tree import TICK_NS, LocalFileTree
+from aiplatform.mesh_ide.workspace.adapters.opened import ALWAYS_LOOK
+from aiplatform.mesh_ide.workspace.adapters.outcomes import Step
+
+APPLIED, UNEXPECTED, FAILED = WriteOutcome.APPLIED, WriteOutcome.UNEXPECTED, WriteOutcome.FAILED
+
+
+def blob_of(content: bytes) -> BlobHash:
+    return BlobHash(blake3(content).digest())
+
+
+class Cache(dict[BlobHash, bytes]):
+    """Contents in memory."""
+
+    def add(self, content: bytes) -> BlobHash:
+        blob = blob_of(content)
+        self[blob] = content
+        return blob
+
+    def keep(self, blob: BlobHash, content: bytes) -> None:
+        self[blob] = content
+
+    def read(self, blob: BlobHash, path: str | None = None) -> bytes | None:
+        return self.get(blob)
+
+    def chunks(self, blob: BlobHash, path: str | None = None) -> Iterator[bytes] | None:
+        content = self.get(blob)
+        if content is None:
+            return None
+        return (content[i : i + 2**20] for i in range(0, len(content), 2**20))
+
+
+@pytest.fixture
+def cache() -> Cache:
+    return Cache()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "root"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def tree(root: Path, cache: Cache) -> Iterator[LocalFileTree]:
+    with LocalFileTree(root, cache) as opened:
+        yield opened
+
+
+def scan(tree: LocalFileTree, known: dict[str, FileStat] | None = None) -> ScanBatch:
+    batches = list(tree.scan(known or {}))
+    return ScanBatch(
+        tuple(o for b in batches for o in b.observations),
+        tuple(u for b in batches for u in b.unchanged),
+        tuple(s for b in batches for s in b.skipped),
+    )
+
+
+def place(cache: Cache, path: str, content: bytes, expected: bytes | None = None) -> FileWrite:
+    before = None if expected is None else blob_of(expected)
+    return FileWrite(path, cache.add(content), FileMode.REGULAR, before)
+
+
+# --- nothing outside the root ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [Step.PREPARED, Step.TAKEN_OUT])
+def test_a_folder_swapped_for_a_link_leads_nowhere(
+    root: Path, cache: Cache, tmp_path: Path, step: Step
+) -> None:
+    """The attack: a link to outside is planted between our check and our rename."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "a").write_bytes(b"untouched")
+    (root / "d").mkdir()
+    (root / "d/a").write_bytes(b"1")
+
+    class Attacked(LocalFileTree):
+        def _on_step(self, at: Step, path: str) -> None:
+            if at is step and (root / "d").is_dir() and not (root / "d").is_symlink():
+                (root / "d").rename(tmp_path / "moved-away")
+                (root / "d").symlink_to(outside)
+
+    with Attacked(root, cache) as tree:
+        tree.apply([place(cache, "d/a", b"evil", b"1")], cache)
+        (later,) = tree.apply([place(cache, "d/new", b"evil")], cache)
+    assert later.outcome is FAILED
+    assert {p.name: p.read_bytes() for p in outside.iterdir()} == {"a": b"untouched"}
+
+
+def test_a_planted_link_is_neither_walked_nor_written_through(
+    root: Path, cache: Cache, tree: LocalFileTree, tmp_path: Path
+) -> None:
+    """A link to a folder outside is an entry, not a way."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.txt").write_bytes(b"not yours")
+    (root / "d").symlink_to(outside)
+    batch = scan(tree)
+    assert batch.observations == ()
+    assert [(s.path, s.reason) for s in batch.skipped] == [("d", SkipReason.OUTSIDE_LINK)]
+    assert tree.observe(["d/secret.txt"], {}).observations == ()
+    write, removal = tree.apply(
+        [
+            place(cache, "d/new", b"evil"),
+            FileWrite("d/secret.txt", None, FileMode.REGULAR, blob_of(b"not yours")),
+        ],
+        cache,
+    )
+    assert write.outcome is FAILED
+    assert removal.outcome is APPLIED, "nothing of ours stands there"
+    assert [p.name for p in outside.iterdir()] == ["secret.txt"]
+
+
+def test_a_planted_temporary_folder_is_not_followed(
+    root: Path, cache: Cache, tree: LocalFileTree, tmp_path: Path
+) -> None:
+    """A link called .mesh-tmp would take our contents outside."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (root / ".mesh-tmp").symlink_to(outside)
+    (result,) = tree.apply([place(cache, "a", b"1")], cache)
+    assert result.outcome is FAILED
+    assert list(outside.iterdir()) == []
+
+
+def test_names_that_are_not_utf8_are_skipped_in_a_form_to_show(
+    root: Path, tree: LocalFileTree
+) -> None:
+    """Files and folders; the others are looked at."""
+    for name in (b"bad-\xff", b"fine"):
+        fd = os.open(os.fsencode(root) + b"/" + name, os.O_CREAT | os.O_WRONLY)
+        os.close(fd)
+    os.mkdir(os.fsencode(root) + b"/dir-\xfe")
+    batch = scan(tree)
+    assert [o.path for o in batch.observations] == ["fine"]
+    assert {(s.path, s.reason) for s in batch.skipped} == {
+        ("bad-\\xff", SkipReason.NAME_NOT_UTF8),
+        ("dir-\\xfe", SkipReason.NAME_NOT_UTF8),
+    }
+
+
+def test_sockets_and_devices_are_skipped(root: Path, tree: LocalFileTree) -> None:
+    """By their kind, without opening them."""
+    listener = socket.socket(socket.AF_UNIX)
+    here = Path.cwd()
+    os.chdir(root)
+    try:
+        listener.bind("s")
+    finally:
+        os.chdir(here)
+    os.mkfifo(root / "p")
+    reasons = {s.path: s.reason for s in scan(tree).skipped}
+    listener.close()
+    assert reasons == {"s": SkipReason.SPECIAL, "p": SkipReason.SPECIAL}
+
+
+# --- the disk says no ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of one megabyte. Needs the right to mount: without it the test fails, not skips."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    subprocess.run(command, check=True, timeout=10, capture_output=True)
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True, timeout=10)
+
+
+def test_a_full_disk_changes_nothing(small_disk: Path, cache: Cache) -> None:
+    """The write that does not fit fails and leaves nothing; a small one and a removal go on."""
+    (small_disk / "a").write_bytes(b"old")
+    (small_disk / "b").write_bytes(b"old")
+    with LocalFileTree(small_disk, cache) as tree:
+        large, small, removal = tree.apply(
+            [
+                place(cache, "a", os.urandom(2 * 2**20), b"old"),
+                place(cache, "c", b"small"),
+                FileWrite("b", None, FileMode.REGULAR, blob_of(b"old")),
+            ],
+            cache,
+        )
+    assert (large.outcome, small.outcome, removal.outcome) == (FAILED, APPLIED, APPLIED)
+    assert large.problem is not None
+    assert "full" in large.problem
+    left = {p.name: p.read_bytes() for p in small_disk.iterdir()}
+    assert left == {"a": b"old", "c": b"small"}
+
+
+def test_a_read_only_disk_changes_nothing_and_can_be_read(small_disk: Path, cache: Cache) -> None:
+    """Every write fails with its reason."""
+    (small_disk / "a").write_bytes(b"old")
+    remount = ["mount", "-o", "remount,ro", str(small_disk)]
+    subprocess.run(remount, check=True, timeout=10, capture_output=True)
+    with LocalFileTree(small_disk, cache) as tree:
+        results = tree.apply([place(cache, "a", b"new", b"old"), place(cache, "b", b"new")], cache)
+        seen = [o.path for o in scan(tree).observations]
+    assert [r.outcome for r in results] == [FAILED, FAILED]
+    assert "read-only" in str(results[0].problem)
+    assert (seen, (small_disk / "a").read_bytes()) == (["a"], b"old")
+
+
+def test_another_disk_below_the_root_is_written_too(tmp_path: Path, cache: Cache) -> None:
+    """A rename across a mount point is impossible: it is prepared over there."""
+    root = tmp_path / "root"
+    disk = root / "mounted"
+    disk.mkdir(parents=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)]
+    subprocess.run(command, check=True, timeout=10, capture_output=True)
+    try:
+        (disk / "a").write_bytes(b"1")
+        (disk / "b").write_bytes(b"a person's")
+        with LocalFileTree(root, cache) as tree:
+            results = tree.apply(
+                [
+                    place(cache, "mounted/a", b"2", b"1"),
+                    place(cache, "mounted/b", b"2", b"1"),
+                    place(cache, "mounted/new/c", b"3"),
+                    FileWrite("mounted/a", None, FileMode.REGULAR, blob_of(b"2")),
+                ],
+                cache,
+            )
+        left = {p.name: p.read_bytes() for p in disk.rglob("*") if p.is_file()}
+    finally:
+        subprocess.run(["umount", str(disk)], check=True, timeout=10)
+    assert [r.outcome for r in results] == [APPLIED, UNEXPECTED, APPLIED, APPLIED]
+    assert left == {"b": b"a person's", "c": b"3"}
+
+
+UNPRIVILEGED = """
+    import sys
+    from pathlib import Path
+    from blake3 import blake3
+    from aiplatform.mesh_ide.model.enums import FileMode
+    from aiplatform.mesh_ide.ports.filetree import FileWrite
+    from aiplatform.mesh_ide.workspace.adapters.local_tree import LocalFileTree
+
+    class Cache(dict):
+        def keep(self, blob, content): self[blob] = content
+        def chunks(self, blob, path=None): return iter([self[blob]])
+
+    root, cache = Path(sys.argv[1]), Cache()
+    locked, closed = root / "locked", root / "closed"
+    with LocalFileTree(root, cache) as tree:
+        known = {o.path: o.stat for b in tree.scan({}) for o in b.observations}
+        assert set(known) == {"locked/a", "closed/b", "c", "d"}, known
+        locked.chmod(0); closed.chmod(0o500); (root / "c").chmod(0); (root / "d").unlink()
+        batches = list(tree.scan(known))
+        print("seen", [(o.path, o.stat is None, o.problem) for b in batches for o in b.observations])
+        print("skipped", [(s.path, s.reason.value) for b in batches for s in b.skipped])
+        seen = tree.observe(["locked/a", "locked"], known)
+        print("observed", seen.observations, [(s.path, s.reason.value) for s in seen.skipped])
+        new = b"new"; blob = blake3(new).digest(); cache[blob] = new
+        writes = [FileWrite(p, blob, FileMode.REGULAR, e) for p, e in (
+            ("locked/a", None), ("closed/new", None), ("closed/b", blake3(b"b").digest()))]
+        writes.append(FileWrite("closed/b", None, FileMode.REGULAR, blake3(b"b").digest()))
+        print("wrote", [(r.outcome.value, r.problem) for r in tree.apply(writes, cache)])
+        locked.chmod(0o700); closed.chmod(0o700)
+        print("left", sorted(p.name + "=" + p.read_text() for p in root.rglob("[ab]")))
+"""
+
+
+def test_a_folder_without_permission_is_told_and_nothing_below_is_gone() -> None:
+    """As an ordinary user, since root may read everything."""
+    user = 65534 if os.geteuid() == 0 else os.geteuid()
+    # Pytest's own temporary folder can be entered by its owner only.
+    made = Path(subprocess.check_output(["mktemp", "-d"], text=True, timeout=10).strip())
+    for path in ("locked/a", "closed/b", "c", "d"):
+        (made / path).parent.mkdir(exist_ok=True)
+        (made / path).write_text(path[-1])
+    for path in (made, *made.rglob("*")):
+        os.chown(path, user, -1)
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(UNPRIVILEGED), str(made)],
+        user=user,
+        env={"PYTHONPATH": ":".join(sys.path), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    subprocess.run(["rm", "-rf", str(made)], check=True, timeout=10)
+    assert run.returncode == 0, run.stderr
+    lines = dict(line.split(" ", 1) for line in run.stdout.splitlines())
+    assert lines["seen"] == "[('c', True, 'permission denied'), ('d', True, None)]"
+    assert lines["skipped"] == "[('c', 'unreadable'), ('locked', 'unreadable')]"
+    assert lines["observed"] == "() [('locked', 'unreadable')]"
+    assert lines["wrote"].count("'failed'") == 4
+    assert lines["wrote"].count("permission denied") == 4
+    assert lines["left"] == "['a=a', 'b=b']"
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def test_a_large_file_is_read_and_written_in_pieces(
+    root: Path, cache: Cache, tree: LocalFileTree
+) -> None:
+    """64 MB in a process that may not have so much more memory; nothing of it is kept."""
+    block = os.urandom(2**20)
+    hasher = blake3()
+    with (root / "big").open("wb") as file:
+        for _ in range(64):
+            file.write(block)
+            hasher.update(block)
+    expected = BlobHash(hasher.digest())
+
+    class Streamed(Cache):
+        def chunks(self, blob: BlobHash, path: str | None = None) -> Iterator[bytes] | None:
+            return (block for _ in range(64))
+
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    batch = scan(tree)
+    (written,) = tree.apply([FileWrite("copy", expected, FileMode.REGULAR, None)], Streamed())
+    (seen,) = tree.observe(["copy"], {}).observations
+    grown_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb
+    assert [(o.path, o.blob, o.is_text) for o in batch.observations] == [("big", expected, False)]
+    assert (written.outcome, seen.blob) == (APPLIED, expected)
+    assert grown_kb < 16 * 1024
+    assert cache == {}
+
+
+def test_a_file_that_keeps_changing_is_left_for_the_next_look(root: Path, cache: Cache) -> None:
+    """It is told as being written, and its stat makes the next look read it."""
+    path = root / "log"
+    path.write_bytes(b"x" * (3 * 2**20))
+
+    class Growing(Freshness):
+        pass
+
+    reads = 0
+    original = os.readv
+
+    def growing(fd: int, buffers: list[bytearray]) -> int:
+        nonlocal reads
+        reads += 1
+        with path.open("ab") as file:
+            file.write(b"more")
+        return original(fd, buffers)
+
+    with LocalFileTree(root, cache) as tree, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "readv", growing)  # the other program, in step with our reads
+        (seen,) = tree.observe(["log"], {}).observations
+    assert reads >= 3
+    assert (seen.blob, seen.problem) == (None, "still being written")
+    assert seen.stat is not None
+    assert seen.stat.ctime_ns == ALWAYS_LOOK
+
+
+def test_a_change_within_one_tick_of_a_coarse_clock_is_found(root: Path, cache: Cache) -> None:
+    """Racily clean: same size, same timestamps, other content."""
+    path = root / "a"
+    with LocalFileTree(root, cache) as tree:
+        tree._freshness.tick_ns = TICK_NS  # as on a filesystem with coarse timestamps
+        path.write_bytes(b"one")
+        (first,) = tree.observe(["a"], {}).observations
+        assert first.stat is not None
+        stamp = path.stat().st_mtime_ns
+        path.write_bytes(b"two")
+        os.utime(path, ns=(stamp, stamp))
+        (second,) = tree.observe(["a"], {"a": first.stat}).observations
+    assert second.blob == blob_of(b"two")
+
+
+def test_an_old_file_is_not_marked_on_a_coarse_clock() -> None:
+    """Only what changed within the tick is read again."""
+    freshness = Freshness(TICK_NS)
+    now = os.stat("/proc/self/stat")
+    old = freshness.record(os.stat("/usr/bin"), FileMode.REGULAR)
+    young = freshness.record(now, FileMode.REGULAR)
+    assert old.ctime_ns != ALWAYS_LOOK
+    assert young.ctime_ns == ALWAYS_LOOK
+
+
+# --- writing ---------------------------------------------------------------------------------
+
+
+def test_permissions_and_umask_are_respected(root: Path, cache: Cache, tree: LocalFileTree) -> None:
+    """A private file stays private; a new one is as the umask says; executable follows read."""
+    (root / "private").write_bytes(b"1")
+    (root / "private").chmod(0o600)
+    umask = os.umask(0o027)
+    try:
+        results = tree.apply(
+            [
+                place(cache, "private", b"2", b"1"),
+                place(cache, "new", b"3"),
+                FileWrite("run", cache.add(b"4"), FileMode.EXECUTABLE, None),
+            ],
+            cache,
+        )
+        tree.apply([FileWrite("private", blob_of(b"2"), FileMode.EXECUTABLE, blob_of(b"2"))], cache)
+    finally:
+        os.umask(umask)
+    assert [r.outcome for r in results] == [APPLIED] * 3
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in root.iterdir() if p.is_file()}
+    assert modes == {"private": 0o700, "new": 0o640, "run": 0o750}
+
+
+def test_a_file_that_a_program_holds_open_for_writing_is_not_replaced(
+    root: Path, cache: Cache, tree: LocalFileTree
+) -> None:
+    """What it writes next would go to a removed file."""
+    (root / "log").write_bytes(b"1")
+    with (root / "log").open("ab") as log:
+        (replaced,) = tree.apply([place(cache, "log", b"by a peer", b"1")], cache)
+        (removed,) = tree.apply([FileWrite("log", None, FileMode.REGULAR, blob_of(b"1"))], cache)
+        log.write(b" more")
+    assert (replaced.outcome, removed.outcome) == (FAILED, FAILED)
+    assert "open for writing" in str(replaced.problem)
+    assert (root / "log").read_bytes() == b"1 more"
+    (result,) = tree.apply([place(cache, "log", b"by a peer", b"1 more")], cache)
+    assert result.outcome is APPLIED
+
+
+def test_a_reader_does_not_hinder(root: Path, cache: Cache, tree: LocalFileTree) -> None:
+    """It goes on reading what it opened."""
+    (root / "a").write_bytes(b"1")
+    with (root / "a").open("rb") as reader:
+        (result,) = tree.apply([place(cache, "a", b"2", b"1")], cache)
+        assert (result.outcome, reader.read()) == (APPLIED, b"1")
+
+
+def test_asking_for_writers_survives_a_broken_lease() -> None:
+    """The signal of a broken lease is one that is ignored."""
+    assert signal.getsignal(signal.SIGURG) is signal.SIG_DFL
+    os.kill(os.getpid(), signal.SIGURG)  # ends no process by default (signal(7))
+
+
+def test_a_change_of_case_works_where_case_does_not_count(tmp_path: Path, cache: Cache) -> None:
+    """On a FAT disk README and Readme are one file. Needs a loop mount; fails without."""
+    image, disk = tmp_path / "image", tmp_path / "fat"
+    disk.mkdir()
+    with image.open("wb") as file:
+        file.truncate(4 * 2**20)
+    subprocess.run(["mkfs.vfat", str(image)], check=True, timeout=10, capture_output=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(disk)], check=True, timeout=10)
+    try:
+        (disk / "README").write_bytes(b"1")
+        with LocalFileTree(disk, cache) as tree:
+            write = FileWrite(
+                "Readme", cache.add(b"1"), FileMode.EXECUTABLE, None, moved_from="README"
+            )
+            (result,) = tree.apply([write], cache)
+        names = [p.name for p in disk.iterdir()]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True, timeout=10)
+    assert (result.outcome, names) == (APPLIED, ["Readme"])
+
+
+def test_closing_leaves_nothing_of_ours(root: Path, cache: Cache) -> None:
+    """The temporary folder goes when it is empty, and git never offers what is in it."""
+    with LocalFileTree(root, cache) as tree:
+        tree.apply([place(cache, "a", b"1")], cache)
+        assert (root / ".mesh-tmp/.gitignore").read_bytes() == b"*\n"
+    assert [p.name for p in root.iterdir()] == ["a"]
+
+
+def test_a_folder_that_is_not_there_cannot_be_opened(tmp_path: Path, cache: Cache) -> None:
+    """The message names it and says what to do."""
+    with pytest.raises(RootMissingError, match=r"no-such.*mesh down"):
+        LocalFileTree(tmp_path / "no-such", cache)
+
+
+# --- after a crash ---------------------------------------------------------------------------
+
+
+class CrashError(BaseException):
+    """The process ended here."""
+
+
+class Crashing(LocalFileTree):
+    """Ends at a step, leaving the disk as it is."""
+
+    crash_at = Step.TAKEN_OUT
+
+    def _on_step(self, step: Step, path: str) -> None:
+        if step is self.crash_at:
+            raise CrashError
+
+
+def crash(root: Path, write: FileWrite, cache: Cache, **options: bool) -> None:
+    tree = Crashing(root, cache, **options)
+    with pytest.raises(CrashError):
+        tree.apply([write], cache)
+    os.close(tree._fd)
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+@pytest.mark.parametrize("is_removal", [True, False])
+def test_somebodys_bytes_come_back_after_a_crash(
+    root: Path, cache: Cache, can_exchange: bool, is_removal: bool
+) -> None:
+    """They had just come out when the process ended."""
+    (root / "d").mkdir()
+    (root / "d/a").write_bytes(b"a save")
+    write = place(cache, "d/a", b"by a peer", b"base")
+    if is_removal:
+        write = FileWrite("d/a", None, FileMode.REGULAR, blob_of(b"base"))
+    crash(root, write, cache, can_exchange=can_exchange)
+    fresh = Cache()
+    with LocalFileTree(root, fresh) as tree:
+        restored = tree.recover()
+        assert [(o.path, o.blob) for o in restored] == [("d/a", blob_of(b"a save"))]
+        assert fresh[blob_of(b"a save")] == b"a save"
+    assert (root / "d/a").read_bytes() == b"a save"
+    assert [p.name for p in root.iterdir()] == ["d"]
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_replacement_cut_off_by_a_crash_is_there_or_not_at_all(
+    root: Path, cache: Cache, can_exchange: bool
+) -> None:
+    """Never nothing: the old content or the new one stands at the path."""
+    (root / "a").write_bytes(b"base")
+    crash(root, place(cache, "a", b"new", b"base"), cache, can_exchange=can_exchange)
+    with LocalFileTree(root, cache) as tree:
+        tree.recover()
+    assert (root / "a").read_bytes() == (b"new" if can_exchange else b"base")
+    assert [p.name for p in root.iterdir()] == ["a"]
+
+
+def test_bytes_that_lost_their_path_to_newer_ones_stay_on_the_disk(
+    root: Path, cache: Cache
+) -> None:
+    """After the crash somebody wrote at the path: that stands, the older save is put aside."""
+    (root / "a").write_bytes(b"first save")
+    crash(root, place(cache, "a", b"by a peer", b"base"), cache)
+    (root / "a").write_bytes(b"second save")
+    with LocalFileTree(root, cache) as tree:
+        assert tree.recover() == ()
+        (aside,) = tree.rescued()
+        assert (root / aside).read_bytes() == b"first save"
+        assert aside.endswith("-a")
+    assert (root / "a").read_bytes() == b"second save"
+    assert (root / aside).exists(), "closing does not remove it"
+
+
+def test_what_was_only_prepared_is_removed(root: Path, cache: Cache) -> None:
+    """It is ours, and can be had again."""
+    crashing = place(cache, "new", b"x" * 100)
+    Crashing.crash_at = Step.PREPARED
+    try:
+        crash(root, crashing, cache)
+    finally:
+        Crashing.crash_at = Step.TAKEN_OUT
+    assert len(list((root / ".mesh-tmp").iterdir())) == 2
+    with LocalFileTree(root, cache) as tree:
+        assert tree.recover() == ()
+    assert list(root.iterdir()) == []
+
+
+def test_errors_in_between_throw_nothing_of_a_person_away(root: Path, cache: Cache) -> None:
+    """A call that fails after the exchange leaves the bytes, if not at the path, then aside."""
+    (root / "a").write_bytes(b"a save")
+
+    class Failing(LocalFileTree):
+        def _on_step(self, step: Step, path: str) -> None:
+            if step is Step.TAKEN_OUT:
+                raise OSError(errno.EIO, "Input/output error")
+
+    with Failing(root, cache) as tree:
+        (result,) = tree.apply([place(cache, "a", b"by a peer", b"base")], cache)
+        aside = [(root / name).read_bytes() for name in tree.rescued()]
+    assert result.outcome is FAILED
+    assert b"a save" in [(root / "a").read_bytes(), *aside]
+
+
+def test_a_scan_of_a_moved_root_tells_nothing(root: Path, cache: Cache) -> None:
+    """The folder is renamed while it is being walked: what was not seen is not gone."""
+    for number in range(600):
+        (root / f"f{number:03}").write_bytes(b"1")
+    with LocalFileTree(root, cache) as tree:
+        known = {o.path: o.stat for o in scan(tree).observations if o.stat is not None}
+        batches = tree.scan(known)
+        next(batches)
+        root.rename(root.with_name("elsewhere"))
+        told: list[Observation] = []
+        with pytest.raises(RootMissingError):
+            for batch in batches:
+                told.extend(batch.observations)
+    assert told == []
