@@ -238,7 +238,7 @@ def test_a_folder_called_target_or_venv_is_judged_by_its_markers() -> None:
         (".npmrc", b"//registry/:_authToken=abc\n", True),
     ],
 )
-def test_a_private_key_is_found_by_its_content(name: str, content: bytes, is_secret: bool) -> None:  # noqa: FBT001 - a parametrised expectation
+def test_a_private_key_is_found_by_its_content(name: str, content: bytes, is_secret: bool) -> None:
     """Whatever its name; a text that quotes one is not one."""
     assert (judge_content(name, content) is not None) is is_secret
 

@@ -24,6 +24,7 @@ from aiplatform.mesh_ide.workspace.adapters.walk import Walk
 
 
 def blob_of(content: bytes) -> BlobHash:
+    """Return the content's hash."""
     return BlobHash(blake3(content).digest())
 
 
@@ -147,12 +148,8 @@ class Unlistable(LocalFolder):
         raise UnreadableError("permission denied")
 
 
-class UnlistableHidden(HidingFolder):
-    def entries(self) -> list[Entry]:
-        try:
-            raise UnreadableError("permission denied")
-        except UnreadableError:
-            return []
+class UnlistableHidden(HidingFolder, Unlistable):
+    """The same folder, seen by the planted bug."""
 
 
 class SloppyFolder(LocalFolder):
@@ -165,6 +162,7 @@ class SloppyFolder(LocalFolder):
 
 
 def walk(root: Path, folder: type[LocalFolder], known: dict[str, FileStat] | None = None) -> Walk:
+    """Return a look at ``root`` through another kind of folder, on a very coarse clock."""
     opened = folder(os.open(root, os.O_RDONLY), Freshness(10**12))
     return Walk(opened, known or {}, Cache(), lambda: None)
 

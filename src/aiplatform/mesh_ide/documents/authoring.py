@@ -16,12 +16,18 @@ from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import (
     EntriesStored,
     FilesChanged,
-    FilesReleased,
     Notice,
     PathsChanged,
 )
+from aiplatform.mesh_ide.documents.places import PathError
 from aiplatform.mesh_ide.documents.state import Refusal
-from aiplatform.mesh_ide.model.entries import BatchSlice, EntryDraft, EntryRef, Principal
+from aiplatform.mesh_ide.model.entries import (
+    BatchSlice,
+    EntryDraft,
+    EntryRef,
+    KnownEntry,
+    Principal,
+)
 from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId
 from aiplatform.mesh_ide.ports.engine import MoveNode, PlaceNode, TreeOperation
 from aiplatform.mesh_ide.ports.jobs import (
@@ -77,6 +83,12 @@ class _Round(Struct):
     submissions: tuple[Submission, ...]
     tree_parents: tuple[EntryRef, ...] = ()
     sealed: tuple[BatchSlice, ...] = ()
+    known: tuple[KnownEntry, ...] = ()
+    problem: str | None = None
+
+    def tags(self) -> tuple[int, ...]:
+        """Return whom to tell."""
+        return tuple(submission.tag for submission in self.submissions)
 
 
 class Authoring:
@@ -92,12 +104,12 @@ class Authoring:
         self._principal = principal
         self._queue: deque[Submission] = deque()
         self._round: _Round | None = None
-        self._persisting: dict[int, tuple[_Round, tuple[FileId, ...]]] = {}
+        self._persisting: dict[int, _Round] = {}
 
     @property
     def queued(self) -> int:
         """Return how many submissions are not durable yet."""
-        rounds = sum(len(r.submissions) for r, _ in self._persisting.values())
+        rounds = sum(len(r.submissions) for r in self._persisting.values())
         return len(self._queue) + rounds + (len(self._round.submissions) if self._round else 0)
 
     def submit(self, submission: Submission, now_ms: int) -> list[Job | Notice]:
@@ -111,11 +123,18 @@ class Authoring:
         taken: list[Submission] = []
         entries = 0
         while self._queue and (not taken or entries < ROUND_ENTRIES_MAX):
+            if taken and (_moves(taken[0]) or _moves(self._queue[0])):
+                # What moves is planned against a tree in which all before has its place.
+                break
             submission = self._queue.popleft()
             taken.append(submission)
             entries += len(submission.drafts)
         self._round = _Round(tuple(taken))
-        operations = self._plan([intent for s in taken for intent in s.intents])
+        try:
+            operations = self._plan([intent for s in taken for intent in s.intents])
+        except PathError as error:
+            self._round.problem = str(error)
+            operations = []
         if not operations:
             return [self._seal((), now_ms)]
         tree = self._ledger.state(TREE_FILE)
@@ -123,7 +142,7 @@ class Authoring:
         return [EditTree(tuple(operations), self._ledger.tree_branch())]
 
     def _plan(self, intents: list[TreeIntent]) -> list[TreeOperation]:
-        """Plan moves first, each against the tree as it stands, then all creations together."""
+        """Plan moves, each against the tree as it stands, and all creations together."""
         index = self._ledger.index
         operations: list[TreeOperation] = []
         creations: list[tuple[str, FileId]] = []
@@ -146,6 +165,10 @@ class Authoring:
     def on_tree_edited(self, result: TreeEdited, now_ms: int) -> list[Job | Notice]:
         """Go on with sealing once the tree's operations are known."""
         assert self._round is not None, "a tree edit was answered without a round"
+        if result.problem is not None or not result.payload:
+            # Moved into itself by what others did meanwhile, or in its place already.
+            self._round.problem = result.problem
+            return [self._seal((), now_ms)]
         changes = self._ledger.index.apply(result.places)
         principal = self._principal_of(self._round.submissions)
         draft = self._ledger.draft_tree(self._round.tree_parents, result.payload, principal)
@@ -166,8 +189,9 @@ class Authoring:
             written[known.entry.file] = known.ref
         files = tuple(written)
         self._ledger.release(files)
-        done.sealed = result.slices
-        self._persisting[ticket] = (done, files)
+        self._ledger.begin_storing(result.known)
+        done.sealed, done.known = result.slices, result.known
+        self._persisting[ticket] = done
         writes: list[Write] = []
         position = 0
         for piece in result.slices:
@@ -176,20 +200,23 @@ class Authoring:
             position += count
         writes.extend(self._ledger.record_of(file) for file in files)
         return [
-            FilesChanged(files, None, tuple(written.values())),
-            FilesReleased(files),
+            FilesChanged(files, None, tuple(written.values()), done.tags()),
             Persist(ticket, tuple(writes)),
             *self._take(now_ms),
         ]
 
     def on_persisted(self, ticket: int) -> list[Job | Notice]:
         """Tell that a round is durable; tickets of others are ignored."""
-        finished = self._persisting.pop(ticket, None)
-        if finished is None:
+        done = self._persisting.pop(ticket, None)
+        if done is None:
             return []
-        done, files = finished
-        tags = tuple(submission.tag for submission in done.submissions)
-        return [EntriesStored(done.sealed, files, peer=None, tags=tags)]
+        self._ledger.end_storing(done.known)
+        files = tuple(dict.fromkeys(known.entry.file for known in done.known))
+        return [EntriesStored(done.sealed, files, None, done.tags(), done.problem)]
+
+
+def _moves(submission: Submission) -> bool:
+    return any(not isinstance(intent, CreatePath) for intent in submission.intents)
 
 
 def _extend(operations: list[TreeOperation], more: list[TreeOperation]) -> None:

@@ -22,7 +22,7 @@ from aiplatform.mesh_ide.documents.notices import (
 )
 from aiplatform.mesh_ide.documents.state import Refusal
 from aiplatform.mesh_ide.identity.subsets import subset
-from aiplatform.mesh_ide.model.entries import BatchSlice, EntryRef, KnownEntry
+from aiplatform.mesh_ide.model.entries import BatchSlice, KnownEntry
 from aiplatform.mesh_ide.model.ids import TREE_FILE, EntryId, FileId, NodeId, SessionId
 from aiplatform.mesh_ide.ports.jobs import (
     ImportTree,
@@ -60,7 +60,7 @@ class Intake:
         self._policy = policy
         self._recent: OrderedDict[tuple[SessionId, int], EntryId] = OrderedDict()
         self._persisting: dict[
-            int, tuple[NodeId, tuple[BatchSlice, ...], tuple[FileId, ...], dict[EntryRef, bytes]]
+            int, tuple[NodeId, tuple[BatchSlice, ...], tuple[KnownEntry, ...]]
         ] = {}
 
     def receive(self, peer: NodeId, slices: tuple[BatchSlice, ...]) -> list[Job | Notice]:
@@ -127,8 +127,8 @@ class Intake:
         ticket: int,
     ) -> list[Job | Notice]:
         files = tuple(dict.fromkeys(known.entry.file for known in taken))
-        encoded = {known.ref: known.encoded for known in taken}
-        self._persisting[ticket] = (peer, slices, files, encoded)
+        self._ledger.begin_storing(taken)
+        self._persisting[ticket] = (peer, slices, tuple(taken))
         writes.extend(self._ledger.record_of(file) for file in files)
         out: list[Job | Notice] = []
         tree = tuple(known for known in taken if known.entry.file == TREE_FILE)
@@ -147,10 +147,12 @@ class Intake:
         finished = self._persisting.pop(result.ticket, None)
         if finished is None:
             return []
-        peer, slices, files, encoded = finished
+        peer, slices, taken = finished
+        self._ledger.end_storing(taken)
+        files = tuple(dict.fromkeys(known.entry.file for known in taken))
         out: list[Job | Notice] = []
         for ref in result.refused:
-            proof = encoded[ref]
+            proof = next(known.encoded for known in taken if known.ref == ref)
             out.append(PeerMisbehaved(peer, "two entries with one sequence number", (proof,)))
         out.append(EntriesStored(slices, files, peer))
         return out

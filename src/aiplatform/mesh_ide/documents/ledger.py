@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from aiplatform.mesh_ide.documents.places import TreeIndex
 from aiplatform.mesh_ide.documents.state import (
@@ -24,7 +25,15 @@ from aiplatform.mesh_ide.documents.state import (
 )
 from aiplatform.mesh_ide.model.entries import EntryDraft, EntryRef, FileHead, KnownEntry, Principal
 from aiplatform.mesh_ide.model.enums import BaseInference, EntryKind, FileMode
-from aiplatform.mesh_ide.model.ids import NO_ENTRY, TREE_FILE, BlobHash, FileId, SessionId
+from aiplatform.mesh_ide.model.ids import (
+    NO_ENTRY,
+    TREE_FILE,
+    BlobHash,
+    EntryId,
+    FileId,
+    SessionId,
+)
+from aiplatform.mesh_ide.ports.jobs import BlobSource, TextLineage
 from aiplatform.mesh_ide.ports.store import PutRecord, RecordKind
 
 _TREE_BRANCH: Final = 1
@@ -34,12 +43,21 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(FileState)
 
 
+class _Branch(Struct, frozen=True):
+    """The CRDT branch on which this session last wrote a file; ``tip=None``: it is closed."""
+
+    number: int
+    tip: EntryRef | None
+    lineage: EntryId
+
+
 class Ledger:
     """All file states of one node.
 
     Invariants:
         1. ``index`` knows as alive exactly the files with a living head.
         2. a claimed file is being written by exactly one local operation.
+        3. ``_storing`` holds the accepted entries whose commit was not confirmed yet.
     """
 
     def __init__(self, session: SessionId) -> None:
@@ -47,7 +65,8 @@ class Ledger:
         self.index = TreeIndex()
         self._states: dict[FileId, FileState] = {}
         self._claimed: set[FileId] = set()
-        self._branches: dict[FileId, tuple[int, EntryRef | None]] = {}
+        self._storing: dict[FileId, list[KnownEntry]] = {}
+        self._branches: dict[FileId, _Branch] = {}
 
     # --- reading -----------------------------------------------------------------------------
 
@@ -108,9 +127,42 @@ class Ledger:
         outcome = accept(self._states.get(known.entry.file), known)
         if isinstance(outcome, FileState):
             self._put(outcome)
-            if known.ref.session == self.session:
-                self._branches[known.entry.file] = (known.entry.branch, known.ref)
+            self._note_branch(known)
         return outcome
+
+    def _note_branch(self, known: KnownEntry) -> None:
+        entry = known.entry
+        held = self._branches.get(entry.file)
+        if known.ref.session == self.session and entry.kind is EntryKind.UPDATE and entry.payload:
+            self._branches[entry.file] = _Branch(entry.branch, known.ref, entry.lineage)
+        elif held is not None and entry.kind is EntryKind.DELETE:
+            # A text's history leaves deletes out: what was written before this one may be missing
+            # in the text of an edit on top of it.
+            self._branches[entry.file] = _Branch(held.number, None, held.lineage)
+
+    # --- entries on their way to the store ---------------------------------------------------
+
+    def begin_storing(self, known: Iterable[KnownEntry]) -> None:
+        """Note entries that were accepted and whose commit begins now."""
+        for one in known:
+            self._storing.setdefault(one.entry.file, []).append(one)
+
+    def end_storing(self, known: Iterable[KnownEntry]) -> None:
+        """Note that the commit of these entries is confirmed."""
+        for one in known:
+            rest = [other for other in self._storing[one.entry.file] if other.ref != one.ref]
+            if rest:
+                self._storing[one.entry.file] = rest
+            else:
+                del self._storing[one.entry.file]
+
+    def is_storing(self, file: FileId) -> bool:
+        """Return whether some entry of a file is not durable yet."""
+        return file in self._storing
+
+    def lineage_of(self, file: FileId, root: EntryRef, content: BlobSource) -> TextLineage:
+        """Return what a job needs to rebuild a text, with what the store may not have yet."""
+        return TextLineage(file, root, content, tuple(self._storing.get(file, ())))
 
     def replace_state(self, state: FileState) -> None:
         """Put a state whose derived facts (merged content, fault) changed."""
@@ -133,10 +185,22 @@ class Ledger:
         The branch goes on only if its tip is within the base: reusing operation ids beside it
         would make two different histories look alike to the CRDT.
         """
-        branch, tip = self._branches.get(file, (0, None))
+        held = self._branches.get(file)
+        if held is None:
+            return 1
         state = self._states.get(file)
-        is_on_top = tip in base or (state is not None and set(base) == set(state.refs()))
-        return max(branch, 1) if branch and is_on_top else branch + 1
+        is_whole = (
+            state is not None
+            and set(base) == set(state.refs())
+            and all(head.lineage == held.lineage for head in state.heads)
+        )
+        is_on_top = held.tip is not None and (held.tip in base or is_whole)
+        return held.number if is_on_top else held.number + 1
+
+    def _after(self, file: FileId) -> int:
+        state = self._states.get(file)
+        vector = () if state is None else state.vector
+        return next((last for session, last in vector if session == self.session), 0)
 
     def draft_genesis(  # noqa: PLR0913 - one value per fact of the file
         self,
@@ -175,14 +239,17 @@ class Ledger:
         *,
         is_text: bool,
         payload: bytes | None,
+        lineage: EntryId,
         branch: int = 0,
         inference: BaseInference = BaseInference.KNOWN,
         is_save: bool = True,
     ) -> EntryDraft:
-        """Draft a new content: an update with these operations, or a replace (``None``)."""
+        """Draft a new content: an update with these operations, or a replace (``None``).
+
+        ``lineage`` is the base's: it need not be the one that stands on the disk by now.
+        """
         state = self._states[file]
-        heads = winning(state)
-        is_update = payload is not None and bool(heads)
+        is_update = payload is not None
         return EntryDraft(
             file=file,
             kind=EntryKind.UPDATE if is_update else EntryKind.REPLACE,
@@ -196,8 +263,9 @@ class Ledger:
             principal=principal,
             inference=inference,
             payload=payload or b"",
-            lineage=heads[0].lineage if is_update else NO_ENTRY,
+            lineage=lineage if is_update else NO_ENTRY,
             depth=next_depth(state, base),
+            after=self._after(file),
         )
 
     def draft_delete(
@@ -222,6 +290,7 @@ class Ledger:
             payload=b"",
             lineage=heads[0].lineage,
             depth=next_depth(state, parents),
+            after=self._after(file),
         )
 
     def draft_tree(
@@ -243,6 +312,7 @@ class Ledger:
             inference=BaseInference.KNOWN,
             payload=payload,
             depth=1 if state is None else next_depth(state, parents),
+            after=self._after(TREE_FILE),
         )
 
     def tree_branch(self) -> int:

@@ -14,10 +14,13 @@ class FilesChanged(Struct, frozen=True):
 
     files: tuple[FileId, ...]
     peer: NodeId | None
-    """Who brought it; ``None``: this node wrote it."""
+    """Who brought it; ``None``: this node wrote it, and its claims on the files are released."""
 
     written: tuple[EntryRef, ...] = ()
     """For this node's own: the new entry of each file, in the order of ``files``."""
+
+    tags: tuple[int, ...] = ()
+    """For this node's own: the submissions that these entries came from."""
 
 
 class PathsChanged(Struct, frozen=True):
@@ -33,6 +36,8 @@ class EntriesStored(Struct, frozen=True):
     files: tuple[FileId, ...]
     peer: NodeId | None
     tags: tuple[int, ...] = ()
+    problem: str | None = None
+    """Why the tree did not take what the submissions meant for it."""
 
 
 class ParentsMissing(Struct, frozen=True):
@@ -53,12 +58,6 @@ class PeerMisbehaved(Struct, frozen=True):
     proof: tuple[bytes, ...] = ()
 
 
-class FilesReleased(Struct, frozen=True):
-    """Nobody is writing these files any more: whoever waited may look again."""
-
-    files: tuple[FileId, ...]
-
-
 class StorageChanged(Struct, frozen=True):
     """The store refuses to write (``problem`` says why), or works again (``None``)."""
 
@@ -71,6 +70,5 @@ Notice = (
     | EntriesStored
     | ParentsMissing
     | PeerMisbehaved
-    | FilesReleased
     | StorageChanged
 )

@@ -15,6 +15,7 @@ from aiplatform.mesh_ide.model.entries import EntryRef, FileHead, FileVector, Kn
 from aiplatform.mesh_ide.model.enums import EntryKind, FileMode
 from aiplatform.mesh_ide.model.ids import (
     FINGERPRINT_BYTES,
+    NO_ENTRY,
     TREE_FILE,
     BlobHash,
     EntryId,
@@ -113,6 +114,8 @@ def accept(state: FileState | None, known: KnownEntry) -> FileState | Refusal:
         return Refusal.DUPLICATE
     if not all(holds(state.vector, p.session, p.sequence) for p in entry.parents):
         return Refusal.MISSING_PARENTS
+    if entry.after and not holds(state.vector, ref.session, entry.after):
+        return Refusal.MISSING_PARENTS
     is_root = entry.kind in {EntryKind.GENESIS, EntryKind.REPLACE} and entry.result is not None
     needs_lineage = not is_root and entry.file != TREE_FILE
     if needs_lineage and not any(root.ref.id == entry.lineage for root in state.roots):
@@ -161,6 +164,9 @@ def winning(state: FileState) -> tuple[Head, ...]:
     Between lineages (concurrent replaces) the deeper wins, then the greater entry ref: a rule
     that every node applies alone. Nothing of the losing side is erased.
     """
+    heads = state.heads
+    if len(heads) == 1:
+        return heads if heads[0].kind is not EntryKind.DELETE else ()
     alive = living(state)
     if not alive:
         return ()
@@ -174,6 +180,8 @@ def base_of(state: FileState) -> tuple[EntryRef, ...]:
     Losing sides of a conflict are left out, so that an ordinary edit never resolves one; deletes
     are in, so that an edit supersedes them.
     """
+    if len(state.heads) == 1:
+        return (state.heads[0].ref,)
     heads = winning(state)
     if not heads:
         return state.refs()
@@ -183,11 +191,19 @@ def base_of(state: FileState) -> tuple[EntryRef, ...]:
     )
 
 
+def lineage_of(state: FileState) -> EntryId:
+    """Return the lineage of the visible content (``NO_ENTRY`` if nothing is visible)."""
+    heads = winning(state)
+    return heads[0].lineage if heads else NO_ENTRY
+
+
 def content_of(state: FileState) -> tuple[BlobHash, int] | None:
     """Return hash and size of the file's content, or ``None`` if deleted or to be merged yet."""
     heads = winning(state)
     if not heads:
         return None
+    if len(heads) == 1 and heads[0].blob is not None:
+        return heads[0].blob, heads[0].size
     if len({head.blob for head in heads}) == 1 and heads[0].blob is not None:
         return heads[0].blob, heads[0].size
     refs = tuple(head.ref for head in heads)
@@ -203,6 +219,8 @@ def needs_merge(state: FileState) -> bool:
 
 def mode_of(state: FileState) -> FileMode:
     """Return the mode; of concurrent changes the one that differs from the root's wins."""
+    if len(state.heads) == 1:
+        return state.heads[0].mode
     heads = winning(state) or state.heads
     modes = {head.mode for head in heads}
     if len(modes) == 1:

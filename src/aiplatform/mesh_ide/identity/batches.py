@@ -185,6 +185,7 @@ def seal(  # noqa: PLR0913 - the place of a batch within its session takes this 
             payload=draft.payload,
             lineage=draft.lineage,
             depth=draft.depth,
+            after=draft.after,
         )
         fault = entry_fault(entry)
         if fault is not None:

@@ -65,6 +65,8 @@ def entry_fault(entry: Entry) -> BatchFault | None:  # noqa: PLR0911 - one for e
     if not (
         1 <= entry.sequence <= NUMBER_MAX
         and 0 <= entry.branch <= entry.sequence
+        and 0 <= entry.after < entry.sequence
+        and 1 <= entry.depth <= NUMBER_MAX
         and 0 <= entry.size <= NUMBER_MAX
         and -NUMBER_MAX <= entry.time_ms <= NUMBER_MAX
     ):

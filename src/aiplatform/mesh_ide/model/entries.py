@@ -77,6 +77,9 @@ class Entry(Struct, frozen=True, array_like=True):
         lineage: id of the genesis or replace this entry builds on; ``NO_ENTRY`` for those
             themselves and for the tree document.
         depth: 1 + the greatest depth of its parents (1 for none): a Lamport clock of the file.
+        after: sequence of this session's entry to this file before this one; 0 for the first.
+            It makes a ``FileVector`` exact although a session's entries to one file can be
+            concurrent: a later one is never taken before an earlier one.
     """
 
     session: SessionId
@@ -98,6 +101,7 @@ class Entry(Struct, frozen=True, array_like=True):
     key_epoch: int = 0
     lineage: EntryId = NO_ENTRY
     depth: int = 1
+    after: int = 0
 
 
 class EntryDraft(Struct, frozen=True):
@@ -117,6 +121,7 @@ class EntryDraft(Struct, frozen=True):
     payload: bytes
     lineage: EntryId = NO_ENTRY
     depth: int = 1
+    after: int = 0
 
 
 class BatchHeader(Struct, frozen=True, array_like=True):
@@ -162,7 +167,7 @@ class KnownEntry(Struct, frozen=True):
 
 FileVector = tuple[tuple[SessionId, int], ...]
 """Per session the highest sequence held for one file, sorted by session. A session's entries to
-one file are causally ordered, so the vector says exactly what is held."""
+one file are taken in their order (``Entry.after``), so the vector says exactly what is held."""
 
 
 class FileHead(Struct, frozen=True, array_like=True):

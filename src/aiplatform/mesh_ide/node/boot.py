@@ -127,6 +127,16 @@ def read_settings(state: Path) -> NodeSettings:
         store.close()
 
 
+def move_folder(state: Path, folder: Path) -> None:
+    """Take note that a node's working folder stands elsewhere now (it must not be running)."""
+    store = _open_store(state)
+    try:
+        settings = msgspec.structs.replace(_settings_of(store, state), folder=str(folder))
+        _keep_settings(store, settings, ())
+    finally:
+        store.close()
+
+
 def create_workspace(  # noqa: PLR0913 - the facts of a workspace and its first node
     state: Path,
     *,

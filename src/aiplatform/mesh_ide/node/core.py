@@ -20,7 +20,6 @@ from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import (
     EntriesStored,
     FilesChanged,
-    FilesReleased,
     Notice,
     ParentsMissing,
     PathsChanged,
@@ -331,7 +330,8 @@ class NodeCore:
             peer for peer in self.replication.peers() if self.replication.depends_on(peer)
         )
         out: list[Internal] = [*self.membership.tick(busy, now_ms)]
-        out.extend(self.workspace.tick(now_ms))
+        is_serving = bool(busy) or len(self.replication.fetcher) > 0
+        out.extend(self.workspace.tick(now_ms, is_busy=is_serving))
         out.extend(self._replicating(self.replication.tick(now_ms)))
         if self._is_waiting_to_scan:
             has_met = any(map(self.replication.is_in_step, self.replication.peers()))
@@ -436,11 +436,6 @@ class NodeCore:
                 return self._on_files_changed(item, now_ms)
             case PathsChanged():
                 return [*self.workspace.on_paths_changed(item, now_ms)]
-            case FilesReleased():
-                out: list[Internal] = [*self.workspace.on_released(item.files, now_ms)]
-                for file in item.files:
-                    out.extend(self.requests.next(file, now_ms))
-                return out
             case EntriesStored():
                 return self._on_entries_stored(item, now_ms)
             case ParentsMissing():
@@ -488,8 +483,11 @@ class NodeCore:
     def _on_files_changed(self, notice: FilesChanged, now_ms: int) -> list[Internal]:
         for file in notice.files:
             self._unstored[file] = self._unstored.get(file, 0) + 1
-        self._recheck(notice.files)
+        self.replication.on_files_changed(notice.files)
         out: list[Internal] = [*self.workspace.on_files_changed(notice, now_ms)]
+        if notice.peer is None:
+            for file in notice.files:
+                out.extend(self.requests.next(file, now_ms))
         text = f"{len(notice.files)} files changed"
         return [Told("files", text, notice.peer, notice.files), *out]
 

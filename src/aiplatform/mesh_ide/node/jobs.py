@@ -22,6 +22,7 @@ from aiplatform.mesh_ide.model.entries import (
     KnownEntry,
 )
 from aiplatform.mesh_ide.model.enums import EntryKind
+from aiplatform.mesh_ide.model.errors import MeshIDEError
 from aiplatform.mesh_ide.model.ids import NO_ENTRY, BlobHash, EntryId, SessionId, WorkspaceId
 from aiplatform.mesh_ide.ports.engine import TextEngine, TextRoot, TreeEngine
 from aiplatform.mesh_ide.ports.errors import (
@@ -191,11 +192,19 @@ class JobRunner:
             return None
         return TextRoot(lineage.file, lineage.root, content.decode())
 
-    def _entries(self, lineage: TextLineage) -> Iterator[KnownEntry]:
-        root = lineage.root.id
-        for known in self._store.entries_of(lineage.file):
-            if known.entry.kind is EntryKind.UPDATE and known.entry.lineage == root:
+    def _entries(
+        self, lineage: TextLineage, heads: Sequence[EntryRef]
+    ) -> Iterator[KnownEntry]:
+        """Yield the file's entries, those that are asked for first.
+
+        The engine stops reading once it has what its cached document lacks: with the heads in
+        front that is one entry per keystroke, not the whole history.
+        """
+        for head in heads:
+            known = self._store.entry(head.id)
+            if known is not None:
                 yield known
+        yield from self._store.entries_of(lineage.file)
 
     def _derive(self, item: DeriveUpdate) -> DerivedUpdate:
         file = item.lineage.file
@@ -207,11 +216,15 @@ class JobRunner:
             return DerivedUpdate(file, DeriveOutcome.BASE_MISSING)
         text = content.decode()
         base, branch, is_before = item.base, item.branch, False
-        if item.base_before and self._is_nearer_before(root, item, text):
-            base, branch, is_before = item.base_before, item.branch_before, True
-        payload = self._texts.derive_update(
-            root, self._entries(item.lineage), base, text, self.session, branch
-        )
+        try:
+            if item.base_before and self._is_nearer_before(root, item, text):
+                base, branch, is_before = item.base_before, item.branch_before, True
+            payload = self._texts.derive_update(
+                root, self._entries(item.lineage, base), base, text, self.session, branch
+            )
+        except MeshIDEError:
+            # An entry of the history cannot be imported: the new content stands on its own.
+            return DerivedUpdate(file, DeriveOutcome.BASE_MISSING)
         if payload is None:
             outcome = DeriveOutcome.TOO_DIFFERENT
             return DerivedUpdate(file, outcome, is_from_before=is_before)
@@ -219,8 +232,9 @@ class JobRunner:
 
     def _is_nearer_before(self, root: TextRoot, item: DeriveUpdate, text: str) -> bool:
         """Return whether the text before our write explains the new one with fewer changes."""
-        now = self._texts.text_at(root, self._entries(item.lineage), item.base)
-        before = self._texts.text_at(root, self._entries(item.lineage), item.base_before)
+        now = self._texts.text_at(root, self._entries(item.lineage, item.base), item.base)
+        entries = self._entries(item.lineage, item.base_before)
+        before = self._texts.text_at(root, entries, item.base_before)
         return changed_characters(before, text) < changed_characters(now, text)
 
     def _splice(self, job: SpliceText) -> TextSpliced:
@@ -228,8 +242,10 @@ class JobRunner:
         root = self._root(job.lineage)
         if root is None:
             return TextSpliced(file, job.base, job.branch, b"", None, 0, "the base is not here")
-        entries = self._entries(job.lineage)
-        text = self._texts.text_at(root, entries, job.base)
+        try:
+            text = self._texts.text_at(root, self._entries(job.lineage, job.base), job.base)
+        except MeshIDEError as error:
+            return TextSpliced(file, job.base, job.branch, b"", None, 0, str(error))
         for splice in job.splices:
             if not 0 <= splice.position <= splice.position + splice.delete <= len(text):
                 problem = (
@@ -242,9 +258,17 @@ class JobRunner:
         if len(content) > TEXT_BYTES_MAX:
             problem = f"the text would grow over {TEXT_BYTES_MAX} bytes"
             return TextSpliced(file, job.base, job.branch, b"", None, 0, problem)
-        payload = self._texts.splice_update(
-            root, self._entries(job.lineage), job.base, job.splices, self.session, job.branch
-        )
+        try:
+            payload = self._texts.splice_update(
+                root,
+                self._entries(job.lineage, job.base),
+                job.base,
+                job.splices,
+                self.session,
+                job.branch,
+            )
+        except MeshIDEError as error:
+            return TextSpliced(file, job.base, job.branch, b"", None, 0, str(error))
         blob = BlobHash(blake3(content).digest())
         self._contents.keep(blob, content)
         return TextSpliced(file, job.base, job.branch, payload, blob, len(content))
@@ -255,7 +279,8 @@ class JobRunner:
         if root is None:
             return MaterialisedText(file, item.heads, None, 0)
         try:
-            text = self._texts.text_at(root, self._entries(item.lineage), item.heads)
+            entries = self._entries(item.lineage, item.heads)
+            text = self._texts.text_at(root, entries, item.heads)
         except BadUpdateError as error:
             return MaterialisedText(file, item.heads, None, 0, problem=str(error))
         content = text.encode()

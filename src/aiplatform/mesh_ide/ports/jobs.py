@@ -58,6 +58,8 @@ class TextLineage(Struct, frozen=True):
     file: FileId
     root: EntryRef
     content: BlobSource
+    pending: tuple[KnownEntry, ...] = ()
+    """Entries of the file that are on their way to the store and may not be in it yet."""
 
 
 class ScanFolder(Struct, frozen=True):
@@ -218,10 +220,11 @@ class EditTree(Struct, frozen=True):
 
 
 class TreeEdited(Struct, frozen=True):
-    """What to sign, and where the nodes stand now."""
+    """What to sign, and where the nodes stand now; ``problem``: the tree does not take this."""
 
     payload: bytes
     places: tuple[TreePlace, ...]
+    problem: str | None = None
 
 
 class ImportTree(Struct, frozen=True):

@@ -125,6 +125,12 @@ class ReplicationCore:
                     peer.pending.add(file)
                     peer.differing.add(file)
 
+    def on_files_changed(self, files: Iterable[FileId]) -> None:
+        """Heads changed in memory: no peer has them. The fingerprint follows once durable."""
+        for peer in self._peers.values():
+            peer.pending.update(files)
+            peer.differing.update(files)
+
     def set_complete(self, file: FileId, *, is_complete: bool) -> None:
         """Say whether a file's head, entries and content, is on this node's disk."""
         if is_complete:

@@ -14,7 +14,7 @@ WINDOW_BYTES: Final = 16 * 1024 * 1024
 """Asked for and not yet at its place, per peer: fits the content cache (64 MiB) of a node with
 four fast peers, and covers 100 ms at 160 MB/s."""
 
-WINDOW_BLOBS: Final = 512
+WINDOW_BLOBS: Final = 1024
 BLOBS_PER_REQUEST_MAX: Final = 256
 STALL_MS: Final = 20_000
 """A peer that sends nothing of what was asked for this long is asked no more for it now."""
@@ -119,17 +119,22 @@ class Fetcher:
     def requests(self, now_ms: int) -> list[tuple[NodeId, BlobRequest]]:
         """Return the requests to send now; the least loaded peer that may have a blob is asked."""
         chosen: dict[NodeId, list[tuple[BlobHash, int, int]]] = {}
+        if not any(self._has_room(peer) for peer in self._load):
+            return []
         for blob in list(self._idle):
             want = self._wants[blob]
             if want.rest_until_ms > now_ms:
                 continue
             peers = [peer for peer in self._load if peer not in want.tried]
+            ready = [peer for peer in peers if peer in chosen or self._has_room(peer)]
             if not peers:
                 if self._load:
                     want.tried.clear()
                     want.rest_until_ms = now_ms + RETRY_MS
                 continue
-            peer = min(peers, key=lambda p: (self._load[p], p))
+            if not ready:
+                continue
+            peer = min(ready, key=lambda p: (self._load[p], p))
             is_full = self._load[peer] and self._load[peer] + want.size > WINDOW_BYTES
             if is_full or self._count[peer] >= WINDOW_BLOBS:
                 break
@@ -143,6 +148,14 @@ class Fetcher:
             for peer, blobs in chosen.items()
             for i in range(0, len(blobs), BLOBS_PER_REQUEST_MAX)
         ]
+
+    def _has_room(self, peer: NodeId) -> bool:
+        """Return whether half of a peer's window is free: it is refilled in large requests.
+
+        Asking for each blob as another arrived made frames of two files each (measured: the
+        first synchronisation of 10,000 files took twice as long).
+        """
+        return 2 * self._load[peer] <= WINDOW_BYTES and 2 * self._count[peer] <= WINDOW_BLOBS
 
     def _check_invariants(self) -> None:
         """Invariants 1 and 2."""

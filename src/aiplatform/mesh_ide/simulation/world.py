@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 from blake3 import blake3
-from msgspec import Struct
+from msgspec import Struct, field
 
 from aiplatform.mesh_ide.identity import membership
 from aiplatform.mesh_ide.identity.keys import SigningKey
@@ -29,6 +29,11 @@ INVARIANTS_EVERY: Final = 50
 """Events of a node between two checks of its core's invariants."""
 
 
+def usual_operations() -> dict[str, int]:
+    """Return what users usually do, and how often in proportion."""
+    return {name: weight for name, (_, weight) in OPERATIONS.items()}
+
+
 class Options(Struct, frozen=True):
     """What one world is made of.
 
@@ -41,7 +46,7 @@ class Options(Struct, frozen=True):
 
     nodes: int = 2
     files: int = 5
-    operations: dict[str, int] = {name: weight for name, (_, weight) in OPERATIONS.items()}  # noqa: RUF012
+    operations: dict[str, int] = field(default_factory=usual_operations)
     faults: Faults = CALM
 
 

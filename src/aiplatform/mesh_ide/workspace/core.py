@@ -45,11 +45,15 @@ from aiplatform.mesh_ide.workspace.notices import (
 )
 from aiplatform.mesh_ide.workspace.records import (
     ARCHIVE_AFTER_MS,
+    ARCHIVE_BUSY_MS,
     ARCHIVE_PER_JOB_MAX,
     DiskState,
     decode_disk,
     decode_hold,
 )
+
+APPLYING_MAX: Final = 2
+"""Writes gather while two jobs are under way: each job ends with one sync of the disk."""
 
 ROOT_RETRY_MS: Final = 2000
 SKIPPED_MAX: Final = 10_000
@@ -88,6 +92,7 @@ class WorkspaceCore:
         self._has_scanned = False
         self._awaiting: dict[int, list[ApplyWrites]] = {}
         self._archiving = False
+        self._applying = 0
         self._changed_ms = 0
         self._root_problem: str | None = None
         self._root_retry_ms = 0
@@ -236,6 +241,8 @@ class WorkspaceCore:
             self._observer.on_written(file, ref)
         for file in notice.files:
             self._touch(file)
+        if notice.written:
+            self._look_again()
         return self._flush(now_ms)
 
     def on_paths_changed(self, notice: PathsChanged, now_ms: int) -> Out:
@@ -247,16 +254,13 @@ class WorkspaceCore:
             self._touch(change.file)
         return self._flush(now_ms)
 
-    def on_released(self, files: Iterable[FileId], now_ms: int) -> Out:
-        """Nobody writes these files any more."""
-        for file in files:
-            self._touch(file)
+    def _look_again(self) -> None:
+        """Observe paths again that had to wait for an operation on their file."""
         for path in list(self._observer.look_again):
             state = self.folder.get(path)
             if state is None or state.now is None or not self._ledger.is_claimed(state.now.file):
                 del self._observer.look_again[path]
                 self._to_observe[path] = None
-        return self._flush(now_ms)
 
     def _touch(self, file: FileId) -> None:
         if file == TREE_FILE:
@@ -318,6 +322,7 @@ class WorkspaceCore:
 
     def on_applied(self, result: WritesApplied, now_ms: int) -> Out:
         """The disk did (or refused) what we asked."""
+        self._applying -= 1
         again, unexpected = self.applier.on_applied(result, now_ms)
         self._dirty.update(dict.fromkeys(again))
         for path in again:
@@ -357,21 +362,26 @@ class WorkspaceCore:
 
     # --- time --------------------------------------------------------------------------------
 
-    def tick(self, now_ms: int) -> Out:
-        """Let time pass: settle deletions, archive, retry."""
+    def tick(self, now_ms: int, *, is_busy: bool = False) -> Out:
+        """Let time pass: settle deletions, archive, retry.
+
+        ``is_busy``: peers are being served; copying into the archive waits (with a limit).
+        """
         out: Out = list(self.deletions.tick(now_ms)) if self._root_problem is None else []
         if self._root_problem is not None and now_ms >= self._root_retry_ms:
             self._root_retry_ms = now_ms + ROOT_RETRY_MS
             self._to_observe["."] = None
         self._dirty.update(dict.fromkeys(self.applier.take_retries(now_ms)))
-        out.extend(self.on_released((), now_ms))
-        out.extend(self._archive(now_ms))
+        self._look_again()
+        out.extend(self._flush(now_ms))
+        out.extend(self._archive(now_ms, is_busy=is_busy))
         if self.folder.has_unsaved() or self.deletions.unsaved:
             out.append(self._save())
         return out
 
-    def _archive(self, now_ms: int) -> Out:
-        is_quiet = now_ms - self._changed_ms >= ARCHIVE_AFTER_MS and not self._is_scanning
+    def _archive(self, now_ms: int, *, is_busy: bool) -> Out:
+        quiet_ms = ARCHIVE_BUSY_MS if is_busy else ARCHIVE_AFTER_MS
+        is_quiet = now_ms - self._changed_ms >= quiet_ms and not self._is_scanning
         if self._archiving or not self.folder.unarchived or not is_quiet:
             return []
         blobs = list(self.folder.unarchived)[:ARCHIVE_PER_JOB_MAX]
@@ -392,8 +402,9 @@ class WorkspaceCore:
                 self.applier.consider(path)
         out.extend(self._observer.take_derivations())
         out.extend(self.applier.take_merges())
-        writes = self.applier.take_writes()
+        writes = self.applier.take_writes() if self._applying < APPLYING_MAX else []
         if writes:
+            self._applying += len(writes)
             saving = self._save()
             self._awaiting[saving.ticket] = writes
             out.append(saving)

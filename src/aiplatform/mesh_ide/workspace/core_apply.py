@@ -16,6 +16,7 @@ from aiplatform.mesh_ide.documents.state import (
     FileState,
     base_of,
     content_of,
+    lineage_of,
     living,
     mode_of,
     winning,
@@ -29,7 +30,6 @@ from aiplatform.mesh_ide.ports.jobs import (
     Materialise,
     PlannedWrite,
     TextAt,
-    TextLineage,
     WritesApplied,
 )
 from aiplatform.mesh_ide.workspace.folder import Folder
@@ -80,7 +80,7 @@ class Applier:
 
     def consider(self, path: str) -> None:
         """Plan what this path needs, if anything; whatever hinders it calls again later."""
-        if path in self._busy:
+        if path in self._busy or self._folder.is_held(path):
             return
         standing = self._folder.standing(path)
         if standing is not None and self._ledger.is_claimed(standing.file):
@@ -116,6 +116,8 @@ class Applier:
                     self.wanted[head.blob] = (file, head.size)
 
     def _plan_absence(self, path: str, standing: Standing) -> None:
+        disk = self._folder.get(path)
+        assert disk is not None, "something stands there"
         target = self._ledger.index.path_of(standing.file)
         if (
             target is not None
@@ -123,12 +125,15 @@ class Applier:
             and self._ledger.index.owner(target) == standing.file
             and self._folder.get(target) is None
             and target not in self._busy
+            and not self._folder.is_held(target)
             and not self._ledger.index.has_below(target)
         ):
             write = FileWrite(target, standing.blob, standing.mode, None, moved_from=path)
             self._busy[path] = None
+            self._folder.put(path, replace(disk, is_leaving=True))
             self._begin(target, standing, write, needs_archive=False)
             return
+        self._folder.put(path, replace(disk, is_leaving=True))
         write = FileWrite(path, None, standing.mode, standing.blob, standing.mode)
         self._begin(path, None, write, needs_archive=standing.blob not in self._folder.archived)
 
@@ -141,7 +146,7 @@ class Applier:
     ) -> None:
         blob, size = content
         mode = mode_of(state)
-        target = Standing(state.file, base_of(state), blob, mode, size)
+        target = Standing(state.file, base_of(state), blob, mode, size, lineage_of(state))
         if standing is not None and standing.blob == blob and standing.mode == mode:
             if standing.file != state.file or set(standing.heads) != set(target.heads):
                 disk = self._folder.get(path)
@@ -194,7 +199,8 @@ class Applier:
             self.wanted[root.blob] = (state.file, root.size)
             return
         source = self._folder.source(root.blob)
-        self._to_merge[state.file] = TextAt(TextLineage(state.file, root.ref, source), refs)
+        lineage = self._ledger.lineage_of(state.file, root.ref, source)
+        self._to_merge[state.file] = TextAt(lineage, refs)
 
     def _begin(
         self, path: str, target: Standing | None, write: FileWrite, *, needs_archive: bool

@@ -7,16 +7,13 @@ held until a person releases or rejects them (one empty disk must never wipe its
 
 from __future__ import annotations
 
-from aiplatform.mesh_ide.documents.authoring import Authoring, Submission
 from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import Notice
-from aiplatform.mesh_ide.documents.state import content_of
 from aiplatform.mesh_ide.model.entries import EntryDraft, Principal
 from aiplatform.mesh_ide.model.enums import HoldReason
-from aiplatform.mesh_ide.model.ids import FileId
 from aiplatform.mesh_ide.ports.jobs import Job
 from aiplatform.mesh_ide.ports.store import Write
-from aiplatform.mesh_ide.workspace.core_observe import UNTAGGED
+from aiplatform.mesh_ide.workspace.core_observe import Observer, twins
 from aiplatform.mesh_ide.workspace.folder import Folder
 from aiplatform.mesh_ide.workspace.records import (
     MASS_DELETION_MIN,
@@ -37,10 +34,10 @@ class Deletions:
     """
 
     def __init__(
-        self, ledger: Ledger, authoring: Authoring, folder: Folder, principal: Principal
+        self, ledger: Ledger, observer: Observer, folder: Folder, principal: Principal
     ) -> None:
         self._ledger = ledger
-        self._authoring = authoring
+        self._observer = observer
         self._folder = folder
         self._principal = principal
         self.vanished: dict[str, Standing] = {}
@@ -49,6 +46,8 @@ class Deletions:
         self._first_ms = 0
         self._last_ms = 0
         self.unsaved: list[Write] = []
+        self.decided: list[str] = []
+        """Paths whose fate is known now: to be considered again."""
 
     def is_waiting(self, path: str) -> bool:
         """Return whether the fate of this path is open."""
@@ -89,11 +88,7 @@ class Deletions:
         is_quiet = now_ms - self._last_ms >= SETTLE_MS
         if not is_quiet and now_ms - self._first_ms < SETTLE_MAX_MS:
             return []
-        due = {
-            path: standing
-            for path, standing in self.vanished.items()
-            if standing.heads and not self._ledger.is_claimed(standing.file)
-        }
+        due = [path for path in self.vanished if self._is_ripe(path)]
         if not due:
             return []
         for path in due:
@@ -103,6 +98,14 @@ class Deletions:
             self._hold(tuple(due), now_ms, total)
             return []
         return self.delete(tuple(due), now_ms)
+
+    def _is_ripe(self, path: str) -> bool:
+        """Return whether nobody is at work on what stood at a path."""
+        standing = self._folder.standing(path)
+        if standing is None:
+            return True
+        is_known = bool(standing.heads) and not self._folder.is_held(path)
+        return is_known and not self._ledger.is_claimed(standing.file)
 
     def _hold(self, paths: tuple[str, ...], now_ms: int, total: int) -> None:
         number = 1 + max(self.holds, default=0)
@@ -120,35 +123,36 @@ class Deletions:
     def delete(self, paths: tuple[str, ...], now_ms: int) -> list[Job | Notice]:
         """Write delete entries for the files that stood at these paths."""
         drafts: list[EntryDraft] = []
+        deleted: list[str] = []
+        self.decided.extend(paths)
         for path in paths:
-            state = self._folder.get(path)
-            if state is None or state.now is None:
+            standing = self._folder.standing(path)
+            if standing is None:
                 continue
-            standing = state.now
+            is_here = self._folder.path_of(standing.file) == path
             self._folder.put(path, None)
-            for file in (standing.file, *self._twins(path, standing.file)):
-                if self._ledger.is_alive(file) and self._ledger.claim(file):
+            if not is_here or not self._ledger.is_alive(standing.file):
+                continue
+            deleted.append(path)
+            for file in (standing.file, *twins(self._ledger, path, standing.file)):
+                if self._ledger.claim(file):
                     base = standing.heads if file == standing.file else None
                     drafts.append(self._ledger.draft_delete(file, self._principal, base))
         if not drafts:
             return []
-        return self._authoring.submit(Submission((), tuple(drafts), UNTAGGED), now_ms)
-
-    def _twins(self, path: str, file: FileId) -> list[FileId]:
-        """Return files hidden behind this one because their bytes are the same."""
-        state = self._ledger.state(file)
-        content = content_of(state) if state is not None else None
-        twins = []
-        for other in self._ledger.index.claims(path):
-            twin = self._ledger.state(other)
-            if other != file and twin is not None and content_of(twin) == content:
-                twins.append(other)
-        return twins
+        return self._observer.submit([], drafts, tuple(deleted), now_ms)
 
     def release(self, number: int, now_ms: int) -> list[Job | Notice]:
         """A person says: these deletions were meant."""
         hold = self._end(number)
-        return self.delete(hold.paths, now_ms) if hold is not None else []
+        if hold is None:
+            return []
+        ripe = tuple(path for path in hold.paths if self._is_ripe(path))
+        for path in hold.paths:
+            standing = self._folder.standing(path)
+            if path not in ripe and standing is not None:
+                self.vanish(path, standing, now_ms)
+        return self.delete(ripe, now_ms)
 
     def reject(self, number: int) -> tuple[str, ...]:
         """A person says: bring the files back. Returns the paths to write again."""

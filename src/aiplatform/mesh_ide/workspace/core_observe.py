@@ -22,10 +22,17 @@ from aiplatform.mesh_ide.documents.authoring import (
 )
 from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import Notice
-from aiplatform.mesh_ide.documents.state import base_of, content_of, mode_of, winning
+from aiplatform.mesh_ide.documents.state import (
+    FileState,
+    base_of,
+    content_of,
+    lineage_of,
+    mode_of,
+    winning,
+)
 from aiplatform.mesh_ide.model.entries import EntryDraft, EntryRef, Principal
 from aiplatform.mesh_ide.model.enums import BaseInference
-from aiplatform.mesh_ide.model.ids import FileId
+from aiplatform.mesh_ide.model.ids import EntryId, FileId
 from aiplatform.mesh_ide.ports.filetree import Observation
 from aiplatform.mesh_ide.ports.jobs import (
     BlobSource,
@@ -33,7 +40,6 @@ from aiplatform.mesh_ide.ports.jobs import (
     DeriveUpdate,
     DeriveUpdates,
     Job,
-    TextLineage,
     UpdatesDerived,
 )
 from aiplatform.mesh_ide.workspace.folder import Folder
@@ -53,9 +59,11 @@ DERIVATIONS_PER_JOB_MAX: Final = 64
 class _Edit(Struct):
     """An edit whose operations are being derived."""
 
+    file: FileId
     path: str
     seen: Observation
     base: tuple[EntryRef, ...]
+    lineage: EntryId
     inference: BaseInference
     branch: int
     branch_before: int
@@ -86,8 +94,35 @@ class Observer:
         self._new_file_id = new_file_id
         self._edits: dict[FileId, _Edit] = {}
         self._derivations: list[DeriveUpdate] = []
+        self._submitted: dict[int, tuple[str, ...]] = {}
+        self._next_tag = UNTAGGED
         self.look_again: dict[str, None] = {}
         self.git_moved_ms = -GIT_ACTIVE_MS
+
+    # --- submissions -------------------------------------------------------------------------
+
+    def submit(
+        self,
+        intents: list[TreeIntent],
+        drafts: list[EntryDraft],
+        paths: tuple[str, ...],
+        now_ms: int,
+    ) -> list[Job | Notice]:
+        """Submit what was seen at these paths; they are held until its entries are sealed."""
+        self._next_tag -= 1  # below zero: requests count up from one
+        self._submitted[self._next_tag] = paths
+        self._folder.hold(paths)
+        submission = Submission(tuple(intents), tuple(drafts), self._next_tag)
+        return self._authoring.submit(submission, now_ms)
+
+    def on_sealed(self, tags: tuple[int, ...]) -> list[str]:
+        """Let the records of what was submitted go with its entries; returns the paths."""
+        settled: list[str] = []
+        for tag in tags:
+            paths = self._submitted.pop(tag, ())
+            self._folder.settle(paths)
+            settled.extend(paths)
+        return settled
 
     # --- creations and renames ---------------------------------------------------------------
 
@@ -154,7 +189,8 @@ class Observer:
             )
         if not drafts:
             return []
-        return self._authoring.submit(Submission(tuple(intents), tuple(drafts), UNTAGGED), now_ms)
+        paths = tuple(intent.path for intent in intents if isinstance(intent, CreatePath))
+        return self.submit(intents, drafts, paths, now_ms)
 
     def _adopt(self, owner: FileId, seen: Observation) -> bool:
         """Recognise content that the workspace has at this path already."""
@@ -164,21 +200,31 @@ class Observer:
         content = content_of(state) if state is not None else None
         if state is None or content is None or content[0] != blob or mode_of(state) != stat.mode:
             return False
-        standing = Standing(owner, base_of(state), blob, stat.mode, stat.size)
-        self._folder.put(seen.path, DiskState(standing, stat))
+        self._folder.put(seen.path, DiskState(_agreed(state, seen), stat))
         return True
 
     def _rename(self, renames: dict[str, Observation], now_ms: int) -> list[Job | Notice]:
         folders = self._whole_folders(renames)
         intents: list[TreeIntent] = [MoveFolder(old, new) for old, new in folders.items()]
+        drafts: list[EntryDraft] = []
         for old, observation in renames.items():
             state = self._folder.get(old)
             assert state is not None and state.now is not None
+            assert observation.stat is not None
             self._folder.put(old, None)
-            self._folder.put(observation.path, replace(state, stat=observation.stat))
+            is_same = observation.stat.mode == state.now.mode
+            stat = observation.stat if is_same else None
+            self._folder.put(observation.path, DiskState(state.now, stat))
+            if not is_same:
+                self.look_again[observation.path] = None
             if not any(old.startswith(folder + "/") for folder in folders):
                 intents.append(MovePath(state.now.file, observation.path))
-        return self._authoring.submit(Submission(tuple(intents), (), UNTAGGED), now_ms)
+            for twin in twins(self._ledger, old, state.now.file):
+                # Nobody saw that two files stood there: the other must not turn up now.
+                if self._ledger.claim(twin):
+                    drafts.append(self._ledger.draft_delete(twin, self._principal))
+        paths = (*renames, *(observation.path for observation in renames.values()))
+        return self.submit(intents, drafts, paths, now_ms)
 
     def _whole_folders(self, renames: dict[str, Observation]) -> dict[str, str]:
         """Return the folders that moved as a whole: one operation instead of one per file."""
@@ -212,7 +258,8 @@ class Observer:
         assert stat is not None and blob is not None and standing is not None
         file = standing.file
         known = self._ledger.state(file)
-        if known is None or not standing.heads or not self._ledger.claim(file):
+        is_open = self._folder.is_held(seen.path) or not standing.heads
+        if known is None or is_open or not self._ledger.claim(file):
             self.look_again[seen.path] = None
             return []
         if not winning(known):
@@ -222,21 +269,20 @@ class Observer:
         if content is not None and content[0] == blob and mode_of(known) == stat.mode:
             # Our own write, or another program that came to what is agreed on already.
             self._ledger.release((file,))
-            self._folder.put(
-                seen.path,
-                DiskState(Standing(file, base_of(known), blob, stat.mode, stat.size), stat),
-            )
+            self._folder.put(seen.path, DiskState(_agreed(known, seen), stat))
             return []
         edit = self._inferred(seen, state, now_ms)
         if blob == standing.blob:
             return self._submit_edit(edit, b"", now_ms)
-        root = known.root(winning(known)[0].lineage)
+        root = known.root(standing.lineage)
         if not (seen.is_text and root.is_text):
             return self._submit_edit(edit, None, now_ms)
         self._edits[file] = edit
         self._derivations.append(
             DeriveUpdate(
-                lineage=TextLineage(file, root.ref, self._folder.source(root.blob)),
+                lineage=self._ledger.lineage_of(
+                    file, root.ref, self._folder.source(root.blob)
+                ),
                 base=edit.base,
                 content=BlobSource(blob, seen.path),
                 branch=edit.branch,
@@ -263,13 +309,16 @@ class Observer:
             state.before is not None
             and state.before.file == file
             and state.before.heads != base
+            and state.before.lineage == standing.lineage
             and now_ms - state.written_ms < OWN_WRITE_MS
         ):
             before = state.before.heads
         return _Edit(
+            file=file,
             path=seen.path,
             seen=seen,
             base=base,
+            lineage=standing.lineage,
             inference=inference,
             branch=self._ledger.branch_for(file, base),
             branch_before=self._ledger.branch_for(file, before) if before else 0,
@@ -305,11 +354,8 @@ class Observer:
         return out
 
     def _submit_edit(self, edit: _Edit, payload: bytes | None, now_ms: int) -> list[Job | Notice]:
-        stat, blob = edit.seen.stat, edit.seen.blob
-        state = self._folder.get(edit.path)
+        stat, blob, file = edit.seen.stat, edit.seen.blob, edit.file
         assert stat is not None and blob is not None
-        assert state is not None and state.now is not None
-        file = state.now.file
         draft = self._ledger.draft_change(
             file,
             edit.base,
@@ -319,12 +365,17 @@ class Observer:
             self._principal,
             is_text=edit.seen.is_text,
             payload=payload,
+            lineage=edit.lineage,
             branch=edit.branch,
             inference=edit.inference,
         )
-        standing = Standing(file, edit.base, blob, stat.mode, stat.size)
-        self._folder.put(edit.path, DiskState(standing, stat))
-        return self._authoring.submit(Submission((), (draft,), UNTAGGED), now_ms)
+        path = self._folder.path_of(file)
+        if path is None:
+            # It was deleted (or given up) while its operations were derived.
+            return self.submit([], [draft], (), now_ms)
+        standing = Standing(file, edit.base, blob, stat.mode, stat.size, edit.lineage)
+        self._folder.put(path, DiskState(standing, stat if path == edit.path else None))
+        return self.submit([], [draft], (path,), now_ms)
 
     def on_written(self, file: FileId, ref: EntryRef) -> None:
         """Name the entry that what stands on the disk became."""
@@ -335,7 +386,29 @@ class Observer:
         known = self._ledger.state(file)
         head = next((h for h in known.heads if h.ref == ref), None) if known else None
         if head is not None and head.blob == state.now.blob:
-            self._folder.put(path, replace(state, now=replace(state.now, heads=(ref,))))
+            now = replace(state.now, heads=(ref,), lineage=head.lineage)
+            self._folder.put(path, replace(state, now=now))
+
+
+def _agreed(state: FileState, seen: Observation) -> Standing:
+    """Return what stands at a path where the ledger and the folder say the same."""
+    stat, blob = seen.stat, seen.blob
+    assert stat is not None and blob is not None
+    lineage = lineage_of(state)
+    return Standing(state.file, base_of(state), blob, stat.mode, stat.size, lineage)
+
+
+def twins(ledger: Ledger, path: str, file: FileId) -> list[FileId]:
+    """Return files hidden behind this one at a path because their bytes are the same."""
+    state = ledger.state(file)
+    content = content_of(state) if state is not None else None
+    return [
+        other
+        for other in ledger.index.claims(path)
+        if other != file
+        and (twin := ledger.state(other)) is not None
+        and content_of(twin) == content
+    ]
 
 
 def _moved_folder(old: str, new: str) -> tuple[str, str] | None:

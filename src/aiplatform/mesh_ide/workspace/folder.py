@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 from aiplatform.mesh_ide.model.ids import BlobHash, FileId
 from aiplatform.mesh_ide.ports.filetree import FileStat
@@ -19,13 +20,19 @@ class Folder:
     Invariants:
         1. ``path_of(file) == p`` exactly if ``get(p).now.file == file``.
         2. every change of a state is in ``_unsaved`` until ``take_records`` handed it out.
+        3. a held path's record is not handed out: what stands there is on its way into the
+           ledger, and a record that became durable before the entry would hide the edit from the
+           scan after a crash.
+        4. ``_located[blob]`` are exactly the paths at which it stands.
     """
 
     def __init__(self) -> None:
         self._states: dict[str, DiskState] = {}
         self._path_of: dict[FileId, str] = {}
-        self._located: dict[BlobHash, str] = {}
+        self._located: dict[BlobHash, dict[str, None]] = {}
         self._unsaved: dict[str, None] = {}
+        self._held: dict[str, int] = {}
+        self._settled: dict[str, None] = {}
         self.archived: set[BlobHash] = set()
         self.unarchived: dict[BlobHash, None] = {}
 
@@ -78,13 +85,15 @@ class Folder:
         if old is not None and old.now is not None:
             if self._path_of.get(old.now.file) == path:
                 del self._path_of[old.now.file]
-            if self._located.get(old.now.blob) == path:
+            places = self._located[old.now.blob]
+            del places[path]
+            if not places:
                 del self._located[old.now.blob]
         if state is not None:
             self._states[path] = state
             if state.now is not None:
                 self._path_of[state.now.file] = path
-                self._located[state.now.blob] = path
+                self._located.setdefault(state.now.blob, {})[path] = None
                 if state.now.blob not in self.archived:
                     self.unarchived[state.now.blob] = None
         self._unsaved[path] = None
@@ -96,7 +105,7 @@ class Folder:
 
     def source(self, blob: BlobHash, hint: str | None = None) -> BlobSource:
         """Return where a blob may be read."""
-        return BlobSource(blob, self._located.get(blob, hint))
+        return BlobSource(blob, next(iter(self._located.get(blob, ())), hint))
 
     def holds(self, blob: BlobHash) -> bool:
         """Return whether the content is on this node: in the folder or in the archive."""
@@ -108,13 +117,52 @@ class Folder:
             self.archived.add(blob)
             self.unarchived.pop(blob, None)
 
+    def hold(self, paths: Iterable[str]) -> None:
+        """Keep these paths' records back, and writes of ours away, until ``settle``."""
+        for path in paths:
+            self._held[path] = self._held.get(path, 0) + 1
+
+    def settle(self, paths: Iterable[str]) -> None:
+        """End a ``hold``: the entries are sealed, the records go with their commit."""
+        for path in paths:
+            self._held[path] -= 1
+            if not self._held[path]:
+                del self._held[path]
+                self._settled[path] = None
+
+    def is_held(self, path: str) -> bool:
+        """Return whether what stands at a path is on its way into the ledger."""
+        return path in self._held
+
     def has_unsaved(self) -> bool:
         """Return whether records wait to be written."""
-        return bool(self._unsaved)
+        return any(path not in self._held for path in self._unsaved)
 
     def take_records(self) -> list[Write]:
         """Hand out the records that changed, at most ``RECORDS_PER_COMMIT_MAX``."""
-        paths = list(self._unsaved)[:RECORDS_PER_COMMIT_MAX]
-        for path in paths:
+        free = (path for path in self._unsaved if path not in self._held)
+        return self._take(list(islice(free, RECORDS_PER_COMMIT_MAX)))
+
+    def take_settled(self) -> list[Write]:
+        """Hand out the records that belong to the commit that begins now."""
+        if not self._settled:
+            return []
+        settled, self._settled = self._settled, {}
+        return self._take([p for p in settled if p in self._unsaved and p not in self._held])
+
+    def _take(self, taken: list[str]) -> list[Write]:
+        for path in taken:
             del self._unsaved[path]
-        return [disk_record(path, self._states.get(path)) for path in paths]
+        return [disk_record(path, self._states.get(path)) for path in taken]
+
+    def check_invariants(self) -> None:
+        """Check invariants 1 and 4."""
+        for file, path in self._path_of.items():
+            standing = self.standing(path)
+            assert standing is not None, f"nothing stands at {path}"
+            assert standing.file == file, f"another file stands at {path}"
+        for blob, places in self._located.items():
+            for path in places:
+                standing = self.standing(path)
+                assert standing is not None, f"nothing stands at {path}"
+                assert standing.blob == blob, f"another content stands at {path}"

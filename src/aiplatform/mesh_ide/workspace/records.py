@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from aiplatform.mesh_ide.model.entries import EntryRef
 from aiplatform.mesh_ide.model.enums import FileMode, HoldReason
-from aiplatform.mesh_ide.model.ids import BlobHash, FileId
+from aiplatform.mesh_ide.model.ids import NO_ENTRY, BlobHash, EntryId, FileId
 from aiplatform.mesh_ide.ports.filetree import FileStat
 from aiplatform.mesh_ide.ports.store import PutRecord, RecordKind
 
@@ -33,6 +33,10 @@ WRITES_PER_JOB_MAX: Final = 256
 ARCHIVE_AFTER_MS: Final = 1000
 """Quiet time before contents are copied into the archive (the promise is 30 s)."""
 
+ARCHIVE_BUSY_MS: Final = 20_000
+"""... and while peers are being served: a first synchronisation has the disk and the processor
+for itself, but the promise is kept."""
+
 ARCHIVE_PER_JOB_MAX: Final = 64
 RETRY_WRITE_MS: Final = 5000
 
@@ -45,6 +49,8 @@ class Standing(Struct, frozen=True, array_like=True):
     blob: BlobHash
     mode: FileMode
     size: int
+    lineage: EntryId = NO_ENTRY
+    """Of the heads: what a later edit on them builds on."""
 
 
 class DiskState(Struct, frozen=True, array_like=True):
@@ -57,6 +63,8 @@ class DiskState(Struct, frozen=True, array_like=True):
         written_ms: when we wrote it; 0: another program did.
         planned: a write of ours under way, recorded before it begins: after a crash, content
             that equals it is ours and no edit of anybody.
+        is_leaving: a removal of ours (or a move away) is under way, recorded likewise: nothing
+            at the path is then nobody's deletion.
     """
 
     now: Standing | None
@@ -64,6 +72,7 @@ class DiskState(Struct, frozen=True, array_like=True):
     before: Standing | None = None
     written_ms: int = 0
     planned: Standing | None = None
+    is_leaving: bool = False
 
 
 class Hold(Struct, frozen=True, array_like=True):

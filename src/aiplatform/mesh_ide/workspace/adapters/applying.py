@@ -79,12 +79,19 @@ class Batch:
         )
 
     def run(self, writes: Sequence[FileWrite]) -> tuple[WriteResult, ...]:
-        """Carry out all writes, each by itself; results in order."""
-        prepared = [self._prepare(write) for write in writes]
-        plan = self._plan(zip(writes, prepared, strict=True))
-        if self._durable and any(isinstance(item, str) for item in prepared):
-            sync_filesystem(self._root_fd)
+        """Carry out all writes, each by itself; results in order.
+
+        Raises:
+            UnavailableError: the disk failed at the very end; look at the folder again.
+        """
         try:
+            prepared = [self._prepare(write) for write in writes]
+            try:
+                plan = self._plan(zip(writes, prepared, strict=True))
+                if self._durable and any(isinstance(item, str) for item in prepared):
+                    sync_filesystem(self._root_fd)
+            except OSError as error:
+                return self._give_up(writes, prepared, error)
             results = tuple(
                 item if isinstance(item, WriteResult) else self._place(write, item)
                 for write, item in zip(writes, prepared, strict=True)
@@ -94,8 +101,23 @@ class Batch:
         if plan is not None:
             self._temp.discard(plan)
         if self._durable:
-            sync_filesystem(self._root_fd)
+            try:
+                sync_filesystem(self._root_fd)
+            except OSError as error:
+                raise UnavailableError(
+                    f"The changes stand in the folder, but the disk failed to keep them for sure "
+                    f"({problem_of(error)}). Check the disk; the folder is looked at again."
+                ) from error
         return results
+
+    def _give_up(
+        self, writes: Sequence[FileWrite], prepared: list[str | WriteResult], error: OSError
+    ) -> tuple[WriteResult, ...]:
+        """Fail all writes before any was carried out: what was prepared is not on the disk."""
+        for item in prepared:
+            if isinstance(item, str):
+                self._temp.discard(item)
+        return tuple(failed(write, problem_of(error)) for write in writes)
 
     # --- preparing ---------------------------------------------------------------------------
 

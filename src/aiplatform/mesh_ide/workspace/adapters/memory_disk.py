@@ -6,12 +6,14 @@ Deterministic: inodes and times come from one counter. The object is the disk: i
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from enum import Enum
 from typing import Final
 
 from blake3 import blake3
 from msgspec import Struct
+from msgspec.structs import replace
 
 from aiplatform.mesh_ide.model.enums import FileMode
 from aiplatform.mesh_ide.model.ids import BlobHash
@@ -26,6 +28,7 @@ from aiplatform.mesh_ide.workspace.adapters.opened import (
     is_text,
 )
 from aiplatform.mesh_ide.workspace.adapters.paths import split_path
+from aiplatform.mesh_ide.workspace.adapters.temporary import RESCUED_MAX
 
 _TICK_NS: Final = 1_000_000
 """Every change is a millisecond after the last one: no two have one timestamp."""
@@ -88,7 +91,7 @@ class MemoryDisk:
         self.faults: set[DiskFault] = set()
         self.denied: set[str] = set()
         self.leftovers: list[Leftover] = []
-        self.kept: list[tuple[str, bytes]] = []
+        self.kept: deque[tuple[str, bytes]] = deque(maxlen=RESCUED_MAX)
         self._root: Folder = {}
         self._counter = 0
         self._changed: dict[str, None] = {}
@@ -119,12 +122,14 @@ class MemoryDisk:
         if self.take(path) is None:
             raise FileNotFoundError(path)
 
-    def rename(self, old: str, new: str) -> None:
-        """Rename a file or a folder, over an existing file too."""
+    def rename(self, old: str, new: str) -> MemoryFile | Folder:
+        """Rename a file or a folder, over an existing file too; returns what stands there now."""
         taken = self.take(old)
         if taken is None:
             raise FileNotFoundError(old)
-        self.put(new, taken)
+        moved = self.touched(taken) if isinstance(taken, MemoryFile) else taken
+        self.put(new, moved)
+        return moved
 
     def files(self) -> dict[str, bytes]:
         """Return all contents by path."""
@@ -146,6 +151,10 @@ class MemoryDisk:
         """Return a file written now."""
         now_ns = self._tick()
         return MemoryFile(content, mode, inode or now_ns, now_ns, now_ns)
+
+    def touched(self, file: MemoryFile) -> MemoryFile:
+        """Return the file after a rename: its ctime is now (rename(2) on every common disk)."""
+        return replace(file, ctime_ns=self._tick())
 
     def find(self, path: str) -> MemoryFile | Folder | None:
         """Return what stands at a path."""

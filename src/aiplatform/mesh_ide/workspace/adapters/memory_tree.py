@@ -179,17 +179,17 @@ class MemoryFileTree:
         source = self.disk.find(write.moved_from)
         if not isinstance(source, MemoryFile):
             return failed(write, f"{write.moved_from} is not there any more")
-        self.disk.rename(write.moved_from, write.path)
+        ours = self.disk.rename(write.moved_from, write.path)
         self._step(Step.TAKEN_OUT, write.path)
         moved = self.disk.find(write.path)
         if isinstance(moved, MemoryFile) and (moved.blob, moved.mode) == (write.blob, write.mode):
             return WriteResult(write.path, WriteOutcome.APPLIED, moved.stat)
-        if moved is not source:
+        if moved is not ours:
             stat = msgspec.structs.replace(source.stat, ctime_ns=ALWAYS_LOOK)
             return WriteResult(write.path, WriteOutcome.APPLIED, stat)
         self._step(Step.REFUSED, write.path)
         is_taken = self.disk.find(write.moved_from) is not None
-        if is_taken or self.disk.find(write.path) is not source:
+        if is_taken or self.disk.find(write.path) is not ours:
             return self._look(write.path, contents)
         self.disk.rename(write.path, write.moved_from)
         seen = self._look(write.moved_from, contents)
@@ -199,7 +199,7 @@ class MemoryFileTree:
         """Bring back what came out, unless something newer than ours stands there."""
         standing = self.disk.find(path)
         if standing is None or standing is ours:
-            self.disk.put(path, out)
+            self.disk.put(path, self.disk.touched(out))
         else:
             self._keep.keep(out.blob, out.content)
             self.disk.kept.append((path, out.content))
@@ -234,7 +234,7 @@ class MemoryFileTree:
             there: MemoryFile | Folder | None = self.disk.find(left.path)
             is_ours = isinstance(there, MemoryFile) and there.blob == left.ours
             if there is None or is_ours:
-                self.disk.put(left.path, left.file)
+                self.disk.put(left.path, self.disk.touched(left.file))
                 restored.append(left.path)
             else:
                 self.disk.kept.append((left.path, left.file.content))

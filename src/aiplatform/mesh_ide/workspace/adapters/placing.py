@@ -79,7 +79,7 @@ class Placer:
     a newer one) in the temporary folder under ``rescued-``.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a batch that a change needs
         self,
         temp: TempFolder,
         freshness: Freshness,
@@ -119,7 +119,7 @@ class Placer:
 
     # --- replacing ---------------------------------------------------------------------------
 
-    def replace(self, place: Place) -> WriteResult:
+    def replace(self, place: Place) -> WriteResult:  # noqa: PLR0911 - one for each way it ends
         """Put the prepared file in the place of what is expected there."""
         try:
             old = os.stat(place.name, dir_fd=place.folder_fd, follow_symlinks=False)

@@ -24,6 +24,9 @@ from aiplatform.mesh_ide.workspace.ignore import GITIGNORE, TEMP_FOLDER
 PLAN: Final = "plan"
 RESCUED: Final = "rescued-"
 ASIDE: Final = "-aside"
+RESCUED_MAX: Final = 256
+"""Each is an older save whose path got a newer one within microseconds; the oldest goes."""
+
 _SHOWN_BYTES_MAX: Final = 200
 _PLAN_BYTES_MAX: Final = 16 * 1024 * 1024
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -127,7 +130,13 @@ class TempFolder:
         shown = path.replace("%", "%25").replace("/", "%2F").encode()[-_SHOWN_BYTES_MAX:]
         rescued = f"{RESCUED}{self.new_name()}-{shown.decode(errors='ignore')}"
         os.rename(name, rescued, src_dir_fd=folder_fd, dst_dir_fd=self.fd)
+        aside = [other for other in self.names() if other.startswith(RESCUED)]
+        if len(aside) > RESCUED_MAX:
+            self.discard(min(aside, key=self._changed_ns))
         return rescued
+
+    def _changed_ns(self, name: str) -> int:
+        return os.stat(name, dir_fd=self.fd, follow_symlinks=False).st_ctime_ns
 
     # --- plans -------------------------------------------------------------------------------
 

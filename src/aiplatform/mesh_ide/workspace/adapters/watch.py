@@ -10,7 +10,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from enum import Enum
 from pathlib import Path
 from types import TracebackType
@@ -78,7 +78,12 @@ class FolderWatcher:
     """
 
     def __init__(
-        self, root: Path, *, backend: WatchBackend | None = None, poll_s: float = POLL_S
+        self,
+        root: Path,
+        *,
+        backend: WatchBackend | None = None,
+        poll_s: float = POLL_S,
+        open_inotify: Callable[[], Inotify] = Inotify,
     ) -> None:
         """Prepare; nothing is watched yet.
 
@@ -86,12 +91,14 @@ class FolderWatcher:
             root: the folder.
             backend: ``None`` for the best one here.
             poll_s: how often everything is looked at where nothing tells of changes.
+            open_inotify: makes the kernel's instance (tests give one that is used up).
         """
         default = WatchBackend.INOTIFY if sys.platform == "linux" else WatchBackend.LIBRARY
         self.backend = backend or default
         self.problem: str | None = None
         self._root = root
         self._poll_s = poll_s
+        self._open_inotify = open_inotify
         self._inotify: Inotify | None = None
         self._watched: WatchedFolder | None = None
         self._readable = asyncio.Event()
@@ -101,7 +108,7 @@ class FolderWatcher:
     async def __aenter__(self) -> Self:
         if self.backend is WatchBackend.INOTIFY:
             try:
-                self._inotify = Inotify()
+                self._inotify = self._open_inotify()
                 self._watched = WatchedFolder(str(self._root), self._inotify)
                 await asyncio.to_thread(self._watched.watch_all)
             except WatchLimitError as error:

@@ -1,0 +1,84 @@
+"""``mesh up``: in the foreground with a line for what happens, or in the background."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from aiplatform.mesh_ide.api.locations import Place, identity_of
+from aiplatform.mesh_ide.cli import daemon
+from aiplatform.mesh_ide.cli.founding import listen_of
+from aiplatform.mesh_ide.cli.output import locations, note, print_json, print_text, safe
+from aiplatform.mesh_ide.cli.serve import (
+    Ready,
+    ServeOptions,
+    already_served,
+    find_moved,
+    run,
+)
+from aiplatform.mesh_ide.ports.errors import RootMissingError
+from aiplatform.mesh_ide.server.control import server_pid
+
+
+def up(
+    place: Place,
+    folder: Path,
+    options: tuple[int, str, str],
+    *,
+    detach: bool,
+    as_json: bool,
+) -> None:
+    """Serve a node.
+
+    Raises:
+        AlreadyServedError: somebody does.
+        AddressInUseError: the port is taken.
+        RootMissingError: the folder is gone.
+    """
+    port, listen, relay = options
+    listen_of(listen)
+    pid = server_pid(locations().socket(place.state))
+    if pid is not None:
+        raise already_served(place, pid)
+    place = find_moved(place, _root_around(place, folder))
+    if place.folder is not None and identity_of(place.folder) is None:
+        raise RootMissingError(
+            f"the folder {place.folder} of the workspace {place.workspace} is gone: bring it back "
+            f"first. What was acknowledged is kept in {place.state}"
+        )
+    if detach:
+        started = daemon.start(place, [str(port), listen, relay])
+        if as_json:
+            print_json("up", started)
+        else:
+            print_text(_line(started.folder, started.node, started.addresses, started.pid))
+        return
+
+    def ready(serving: Ready) -> None:
+        if as_json:
+            print_json("up", serving)
+        else:
+            print_text(_line(serving.folder, serving.node, serving.addresses, serving.pid))
+            note("Stop with Ctrl-C. Invite a machine with `mesh share`, look with `mesh status`.")
+
+    def tell(kind: str, text: str) -> None:
+        if kind != "files":
+            note(f"{kind}: {safe(text)}")
+
+    os.umask(os.umask(0o077) | 0o022)
+    run(place, ServeOptions(port, listen, relay), ready, tell)
+    sys.stderr.flush()
+
+
+def _root_around(place: Place, folder: Path) -> Path | None:
+    """Return where a workspace's folder stands now, judged by its inode."""
+    for candidate in (folder, *folder.parents):
+        if identity_of(candidate) == (place.device, place.inode):
+            return candidate
+    return place.folder
+
+
+def _line(folder: str, node: str, addresses: tuple[str, ...], pid: int) -> str:
+    where = ", ".join(addresses)
+    return f"ready: {safe(folder)} is served as {safe(node)} at {where} (process {pid})"

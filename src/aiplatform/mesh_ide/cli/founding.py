@@ -1,0 +1,212 @@
+"""Becoming a node: what ``mesh init`` and ``mesh join`` do before anything serves."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import secrets
+import shutil
+import socket
+import unicodedata
+from pathlib import Path
+from typing import Final
+
+from aiplatform.mesh_ide.api.locations import Locations, NoWorkspaceError, Place, write_place
+from aiplatform.mesh_ide.cli.output import locations, note
+from aiplatform.mesh_ide.identity.keystore import KeyKind, read_or_create_key
+from aiplatform.mesh_ide.identity.records import NAME_CHARS_MAX, clean_name
+from aiplatform.mesh_ide.identity.tickets import Ticket, parse
+from aiplatform.mesh_ide.model.enums import NodeType
+from aiplatform.mesh_ide.model.errors import LocalError, UnavailableError
+from aiplatform.mesh_ide.node.boot import Listen, create_workspace, join_workspace
+
+_PENDING: Final = "pending"
+"""In a state directory that asked to join and had no answer yet: the ticket's id."""
+
+
+class FolderTakenError(LocalError):
+    """A folder belongs to a workspace already."""
+
+
+class BadFolderError(LocalError):
+    """A folder cannot become a workspace."""
+
+
+class FolderUnwritableError(UnavailableError):
+    """A folder cannot be made."""
+
+
+def node_type_of(word: str) -> NodeType:
+    """Return the node type of this name."""
+    try:
+        return NodeType[word.upper()]
+    except KeyError:
+        names = ", ".join(kind.name.lower() for kind in NodeType)
+        raise LocalError(f"there is no node type {word!r}: choose among {names}") from None
+
+
+def listen_of(word: str) -> Listen:
+    """Return who can reach a node."""
+    try:
+        return Listen[word.upper()]
+    except KeyError:
+        raise LocalError(f"--listen is everywhere or loopback, not {word!r}") from None
+
+
+def host_name() -> str:
+    """Return what to call this machine's node."""
+    return clean_name(_visible(socket.gethostname().partition(".")[0]) or "node")
+
+
+def person_name() -> str:
+    """Return in whose name entries are written: git's user name, or the login."""
+    name = ""
+    git = shutil.which("git")
+    if git is not None:
+        import subprocess  # noqa: PLC0415 - here alone
+
+        asked = subprocess.run(  # noqa: S603 - found by PATH as people do
+            [git, "config", "--global", "user.name"],
+            capture_output=True,
+            timeout=5,
+            check=False,
+        )
+        name = _visible(asked.stdout.decode(errors="replace"))
+    if name:
+        return name
+    try:
+        return _visible(getpass.getuser()) or "somebody"
+    except (KeyError, OSError):
+        return f"user {os.geteuid()}"
+
+
+def _visible(text: str) -> str:
+    seen = "".join(char for char in unicodedata.normalize("NFC", text) if char.isprintable())
+    return seen.strip()[:NAME_CHARS_MAX].strip()
+
+
+def _checked_folder(places: Locations, folder: Path) -> Path:
+    """Return a folder that can become a workspace, made if it is not there.
+
+    Raises:
+        FolderTakenError: it lies in a workspace, or one lies in it.
+        BadFolderError: it is no folder, or the whole home or file system.
+    """
+    if folder in {Path.home(), Path(folder.anchor), Path("/tmp")}:  # noqa: S108 - a name to refuse
+        raise BadFolderError(f"{folder} is too much for a workspace: name a folder inside it")
+    try:
+        found = places.find(folder)
+    except NoWorkspaceError:
+        pass
+    else:
+        where = "it is" if found.folder == folder else f"it lies in {found.folder}, which is"
+        raise FolderTakenError(
+            f"{folder} cannot be made a workspace: {where} the workspace {found.workspace} "
+            "already (`mesh up` serves it)"
+        )
+    for place in places.places():
+        if place.folder is not None and place.folder.is_relative_to(folder):
+            raise FolderTakenError(
+                f"{folder} cannot be made a workspace: {place.folder} inside it is one already"
+            )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise BadFolderError(f"{folder} is a file, not a folder") from None
+    except OSError as error:
+        raise FolderUnwritableError(f"{folder} cannot be made: {error.strerror}") from error
+    return folder
+
+
+def init(folder: Path, workspace: str, name: str, kind: str) -> Place:
+    """Found a workspace in a folder."""
+    places = locations()
+    node_type = node_type_of(kind)
+    node_name = clean_name(name or host_name())
+    title = clean_name(workspace or _visible(folder.name) or "workspace")
+    _checked_folder(places, folder)
+    user = read_or_create_key(places.user_key, KeyKind.USER, secrets.token_bytes(32))
+    state = places.new_state(title)
+    create_workspace(
+        state,
+        folder=folder,
+        name=title,
+        node_name=node_name,
+        node_type=node_type,
+        person=person_name(),
+        user=user,
+    )
+    return write_place(state, folder, title, node_name)
+
+
+def join(  # noqa: PLR0913 - what people say of a newcomer
+    text: str,
+    start: Path,
+    directory: str,
+    name: str,
+    kind: str,
+    *,
+    listen: str,
+    timeout_s: float,
+) -> Place:
+    """Redeem a ticket; return the new node.
+
+    A join that was interrupted goes on with the same key, so that its ticket is not lost.
+    """
+    places = locations()
+    ticket = parse(text)
+    node_type = node_type_of(kind)
+    node_name = clean_name(name or host_name())
+    reach = listen_of(listen)
+    folder = Path(os.path.normpath(start / (directory or _folder_name(ticket))))
+    existed = folder.exists()
+    _checked_folder(places, folder)
+    user = read_or_create_key(places.user_key, KeyKind.USER, secrets.token_bytes(32))
+    state = _state_for(places, ticket)
+    note(f"asking {ticket.issuer.hex()[:10]} to join {ticket.workspace_name} ...")
+    try:
+        asyncio.run(
+            join_workspace(
+                state,
+                ticket,
+                folder=folder,
+                node_name=node_name,
+                node_type=node_type,
+                person=person_name(),
+                user=user,
+                listen=reach,
+                timeout_s=timeout_s,
+            )
+        )
+    except BaseException:
+        if not existed:
+            _remove_empty(folder)
+        raise
+    place = write_place(state, folder, ticket.workspace_name, node_name)
+    (state / _PENDING).unlink(missing_ok=True)
+    return place
+
+
+def _folder_name(ticket: Ticket) -> str:
+    """Return the folder for a workspace: its name, as one plain name."""
+    return ticket.workspace_name.replace("/", "-").lstrip(".-") or "workspace"
+
+
+def _state_for(places: Locations, ticket: Ticket) -> Path:
+    """Return the state directory for a join: the one of an interrupted try, or a new one."""
+    for pending in places.nodes.glob(f"*/{_PENDING}"):
+        if pending.read_text(encoding="ascii", errors="replace") == ticket.ticket_id.hex():
+            return pending.parent
+    state = places.new_state(ticket.workspace_name)
+    state.mkdir(mode=0o700, parents=True)
+    (state / _PENDING).write_text(ticket.ticket_id.hex(), encoding="ascii")
+    return state
+
+
+def _remove_empty(folder: Path) -> None:
+    """Take back a folder that was made for nothing."""
+    try:
+        folder.rmdir()
+    except OSError:
+        return

@@ -1,0 +1,153 @@
+"""What every verb shares: its options, its way to the node, and its way to print."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Final
+
+import msgspec
+import typer
+from msgspec import Struct
+
+from aiplatform.mesh_ide.api.answers import SCHEMA
+from aiplatform.mesh_ide.api.client import ControlClient
+from aiplatform.mesh_ide.api.locations import Locations, NoWorkspaceError, Place, here
+
+FolderOption = Annotated[
+    str,
+    typer.Option(
+        "-C",
+        "--folder",
+        metavar="DIR",
+        envvar="MESH_FOLDER",
+        help="The workspace around DIR instead of the current folder.",
+        show_default=False,
+        show_envvar=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+TimeoutOption = Annotated[
+    float, typer.Option("--timeout", metavar="S", min=0.001, help="Give up after S seconds.")
+]
+
+_WIDTH_MAX: Final = 60
+"""Columns of a table are cut to this width on a terminal; --json cuts nothing."""
+
+
+def locations() -> Locations:
+    """Return where this user's nodes lie."""
+    return Locations.of(os.environ, os.geteuid())
+
+
+def folder_of(word: str) -> Path:
+    """Return the absolute path of a folder as typed (empty: the current one).
+
+    The path is what people typed, made absolute: links in it are kept.
+    """
+    base = here()
+    return Path(os.path.normpath(base / os.path.expanduser(word))) if word else base  # noqa: PTH111 - as shells do
+
+
+def place_of(word: str) -> Place:
+    """Return the node of the workspace around a folder.
+
+    Raises:
+        NoWorkspaceError: there is none.
+    """
+    start = folder_of(word)
+    if word and not start.is_dir():
+        found = [p for p in locations().places() if p.name == word or p.folder == start]
+        if len(found) == 1:
+            return found[0]
+        raise NoWorkspaceError(f"there is no folder {start}")
+    return locations().find(start)
+
+
+def connect(word: str) -> ControlClient:
+    """Return a connection to the node that serves the workspace around a folder.
+
+    Raises:
+        NoWorkspaceError: there is no workspace.
+        NotServedError: nobody serves it.
+    """
+    place = place_of(word)
+    return ControlClient(locations().socket(place.state))
+
+
+def inside(word: str, path: str) -> str:
+    """Return a path as typed, relative to the workspace's root, ``/``-separated.
+
+    Paths relative to the current folder are understood, and absolute ones.
+    """
+    place = place_of(word)
+    start = folder_of(word)
+    root = place.folder
+    if root is None:
+        return path
+    full = Path(os.path.normpath(start / path))
+    if full.is_relative_to(root) and full != root:
+        return full.relative_to(root).as_posix()
+    return path
+
+
+# --- printing --------------------------------------------------------------------------------
+
+
+def print_json(verb: str, result: Struct | Mapping[str, object]) -> None:
+    """Print one answer: ``{"schema": 1, "verb": ..., "result": ...}``."""
+    envelope = {"schema": SCHEMA, "verb": verb, "result": result}
+    _write(msgspec.json.encode(envelope).decode())
+
+
+def print_text(text: str) -> None:
+    """Print data."""
+    _write(text)
+
+
+def note(text: str) -> None:
+    """Tell people something that is not data."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def progress(text: str) -> None:
+    """Show how far something is, on one line that the next one replaces; terminals only."""
+    if sys.stderr.isatty():
+        sys.stderr.write(f"\r\x1b[K{text}")
+        sys.stderr.flush()
+
+
+def progress_over() -> None:
+    """Take the progress line away."""
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
+
+
+def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """Return rows in aligned columns; the last column is never cut or padded."""
+    width_max = _WIDTH_MAX if sys.stdout.isatty() else 10_000
+    lines = [header, *rows] if header else rows
+    cells = [[safe(cell) for cell in line] for line in lines]
+    widths = [min(width_max, max(map(len, column))) for column in zip(*cells, strict=True)]
+    text: list[str] = []
+    for line in cells:
+        fitted = [
+            (cell if len(cell) <= width else cell[: width - 1] + "…").ljust(width)
+            for cell, width in zip(line[:-1], widths, strict=False)
+        ]
+        text.append("  ".join([*fitted, line[-1]]).rstrip())
+    return "\n".join(text)
+
+
+def safe(text: str) -> str:
+    """Return text without control characters: file names must not drive the terminal."""
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
