@@ -17,13 +17,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
+
+from msgspec import Struct
 
 from aiplatform.mesh_ide.model.errors import LocalError, UnavailableError
 
@@ -47,8 +47,7 @@ class PlaceUnwritableError(UnavailableError):
     """The state directory cannot be written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """One node of this machine.
 
     Attributes:
@@ -73,8 +72,7 @@ class Place:
         return self.state.name
 
 
-@dataclass(frozen=True, slots=True)
-class Locations:
+class Locations(Struct, frozen=True):
     """The base folders of this user."""
 
     state_home: Path
@@ -117,7 +115,7 @@ class Locations:
     def new_state(self, workspace: str) -> Path:
         """Return a state directory that is not there yet."""
         word = re.sub(r"[^a-z0-9]+", "-", workspace.lower()).strip("-")[:24] or "workspace"
-        return self.nodes / f"{word}-{secrets.token_hex(4)}"
+        return self.nodes / f"{word}-{os.urandom(4).hex()}"
 
     # --- the registry ------------------------------------------------------------------------
 

@@ -130,7 +130,6 @@ def _log_to(folder: Path) -> logging.Logger:
 def main(arguments: list[str]) -> int:
     """Serve as a daemon: ``STATE PIPE PORT LISTEN RELAY``."""
     state, pipe = Path(arguments[0]), int(arguments[1])
-    os.umask(0o077)
     log = _log_to(state)
 
     def answer(started: Started) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
@@ -66,7 +65,6 @@ def up(
         if kind != "files":
             note(f"{kind}: {safe(text)}")
 
-    os.umask(os.umask(0o077) | 0o022)
     run(place, ServeOptions(port, listen, relay), ready, tell)
     sys.stderr.flush()
 

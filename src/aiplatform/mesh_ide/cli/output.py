@@ -1,4 +1,4 @@
-"""What every verb shares: its options, its way to the node, and its way to print."""
+"""What every verb shares: its way to the node, and its way to print."""
 
 from __future__ import annotations
 
@@ -6,32 +6,14 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
-import typer
 from msgspec import Struct
 
 from aiplatform.mesh_ide.api.answers import SCHEMA
 from aiplatform.mesh_ide.api.client import ControlClient
 from aiplatform.mesh_ide.api.locations import Locations, NoWorkspaceError, Place, here
-
-FolderOption = Annotated[
-    str,
-    typer.Option(
-        "-C",
-        "--folder",
-        metavar="DIR",
-        envvar="MESH_FOLDER",
-        help="The workspace around DIR instead of the current folder.",
-        show_default=False,
-        show_envvar=False,
-    ),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-TimeoutOption = Annotated[
-    float, typer.Option("--timeout", metavar="S", min=0.001, help="Give up after S seconds.")
-]
 
 _WIDTH_MAX: Final = 60
 """Columns of a table are cut to this width on a terminal; --json cuts nothing."""

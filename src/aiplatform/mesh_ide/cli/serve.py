@@ -17,7 +17,7 @@ from aiplatform.mesh_ide.api.operations import Operations
 from aiplatform.mesh_ide.api.subjects import Subjects
 from aiplatform.mesh_ide.cli.output import locations
 from aiplatform.mesh_ide.model.errors import MeshIDEError
-from aiplatform.mesh_ide.node.boot import LINK_PORT, Listen, move_folder, open_node
+from aiplatform.mesh_ide.node.boot import Listen, move_folder, open_node
 from aiplatform.mesh_ide.server.control import AlreadyServedError, ControlServer, server_pid
 from aiplatform.mesh_ide.storage.errors import StateInUseError
 
@@ -26,7 +26,7 @@ STOP_GRACE_S: Final = 0.2
 
 
 class ServeOptions(Struct, frozen=True):
-    """How to serve. ``port`` -1: the usual one, or the next free one."""
+    """How to serve. ``port`` -1: the one it had, or the next free one."""
 
     port: int = -1
     listen: str = "everywhere"
@@ -84,7 +84,7 @@ async def serve(
     try:
         node = open_node(
             place.state,
-            port=LINK_PORT if options.port < 0 else options.port,
+            port=None if options.port < 0 else options.port,
             listen=Listen[options.listen.upper()],
             relay=options.relay,
         )

@@ -10,9 +10,8 @@ import typer
 from aiplatform.mesh_ide.api import requests
 from aiplatform.mesh_ide.api.locations import forget_place
 from aiplatform.mesh_ide.cli import present
+from aiplatform.mesh_ide.cli.options import FolderOption, JsonOption
 from aiplatform.mesh_ide.cli.output import (
-    FolderOption,
-    JsonOption,
     connect,
     note,
     place_of,

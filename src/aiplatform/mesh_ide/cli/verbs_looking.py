@@ -7,11 +7,9 @@ from typing import Annotated
 import typer
 
 from aiplatform.mesh_ide.api import answers, requests
-from aiplatform.mesh_ide.cli import present
+from aiplatform.mesh_ide.cli import present, quick
+from aiplatform.mesh_ide.cli.options import FolderOption, JsonOption, TimeoutOption
 from aiplatform.mesh_ide.cli.output import (
-    FolderOption,
-    JsonOption,
-    TimeoutOption,
     connect,
     inside,
     print_json,
@@ -27,9 +25,7 @@ app = typer.Typer()
 @app.command("status", epilog="Example: mesh status --json")
 def status(*, folder: FolderOption = "", as_json: JsonOption = False) -> None:
     """Show the truth about this node, its links and its files."""
-    with connect(folder) as node:
-        answer = node.call(requests.AskStatus())
-    print_json("status", answer) if as_json else print_text(present.status(answer))
+    quick.status(folder, as_json)
 
 
 @app.command("peers", epilog="Example: mesh peers")

@@ -13,10 +13,8 @@ import typer
 from aiplatform.mesh_ide.api import requests
 from aiplatform.mesh_ide.api.client import ControlClient, NodeWentAwayError, NotServedError
 from aiplatform.mesh_ide.api.locations import Place
+from aiplatform.mesh_ide.cli.options import FolderOption, JsonOption, TimeoutOption
 from aiplatform.mesh_ide.cli.output import (
-    FolderOption,
-    JsonOption,
-    TimeoutOption,
     folder_of,
     locations,
     note,
@@ -67,7 +65,7 @@ DetachOption = Annotated[bool, typer.Option("--detach", "-d", help=DETACH_HELP)]
 
 @app.command("init", epilog="Example: cd ~/code/rocket && mesh init")
 def init(  # noqa: PLR0913 - one argument an option
-    directory: Annotated[str, typer.Argument(metavar="[DIR]", show_default=False)] = "",
+    directory: Annotated[str, typer.Argument(metavar="DIR", show_default=False)] = "",
     *,
     workspace: Annotated[
         str, typer.Option("--workspace", help="The workspace's name. [the folder's name]")
@@ -90,7 +88,7 @@ def init(  # noqa: PLR0913 - one argument an option
 
 @app.command("up", epilog="Example: mesh up --detach")
 def up(  # noqa: PLR0913 - one argument an option
-    directory: Annotated[str, typer.Argument(metavar="[DIR]", show_default=False)] = "",
+    directory: Annotated[str, typer.Argument(metavar="DIR", show_default=False)] = "",
     *,
     detach: DetachOption = False,
     port: PortOption = -1,
@@ -110,7 +108,7 @@ def up(  # noqa: PLR0913 - one argument an option
 def join(  # noqa: PLR0913 - one argument an option
     ticket: Annotated[str, typer.Argument(help="What `mesh share` printed.")],
     directory: Annotated[
-        str, typer.Argument(metavar="[DIR]", help="[./<the workspace's name>]", show_default=False)
+        str, typer.Argument(metavar="DIR", help="[./<the workspace's name>]", show_default=False)
     ] = "",
     *,
     name: NameOption = "",
@@ -139,7 +137,7 @@ def join(  # noqa: PLR0913 - one argument an option
 
 @app.command("down", epilog="Example: mesh down")
 def down(
-    directory: Annotated[str, typer.Argument(metavar="[DIR]", show_default=False)] = "",
+    directory: Annotated[str, typer.Argument(metavar="DIR", show_default=False)] = "",
     *,
     timeout: TimeoutOption = 20.0,
     folder: FolderOption = "",

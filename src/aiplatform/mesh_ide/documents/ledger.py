@@ -65,6 +65,7 @@ class Ledger:
         self.index = TreeIndex()
         self._states: dict[FileId, FileState] = {}
         self._claimed: set[FileId] = set()
+        self._freed: dict[FileId, None] = {}
         self._storing: dict[FileId, list[KnownEntry]] = {}
         self._branches: dict[FileId, _Branch] = {}
 
@@ -103,7 +104,15 @@ class Ledger:
 
     def release(self, files: Iterable[FileId]) -> None:
         """Give claims back."""
-        self._claimed.difference_update(files)
+        for file in files:
+            self._claimed.discard(file)
+            self._freed[file] = None
+
+    def take_freed(self) -> tuple[FileId, ...]:
+        """Return the files released since the last call: others may have waited for them."""
+        freed = tuple(self._freed)
+        self._freed.clear()
+        return freed
 
     def is_claimed(self, file: FileId) -> bool:
         """Return whether a local operation is writing the file."""

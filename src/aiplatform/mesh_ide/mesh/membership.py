@@ -235,7 +235,7 @@ class MembershipCore:
                     out.append(PeerGone(peer, "no longer a member"))
                 if link.is_up:
                     out.append(Disconnect(peer, "no longer a member"))
-        for peer in others:
+        for peer in sorted(others):
             self._links.setdefault(peer, _Link(next_dial_ms=now_ms))
         return out
 

@@ -348,14 +348,19 @@ _WATCH_AGAIN_S: Final = 2.0
 
 
 def open_node(
-    state: Path, *, port: int = LINK_PORT, listen: Listen = Listen.EVERYWHERE, relay: str = ""
+    state: Path,
+    *,
+    port: int | None = None,
+    listen: Listen = Listen.EVERYWHERE,
+    relay: str = "",
 ) -> ServingNode:
     """Put a node together from its state directory.
 
     Args:
         state: the directory.
-        port: UDP port for links; with the default the next free one is taken if it is in use,
-            another one is taken as given or not at all; 0 takes any.
+        port: UDP port for links, taken as given or not at all; 0 takes any. ``None`` takes the
+            one it had last time, since that is where others look for it; failing that, the first
+            free one from ``LINK_PORT`` on.
         listen: who can reach it.
         relay: URL of an iroh relay for nodes behind NAT, or empty.
 
@@ -374,7 +379,7 @@ def open_node(
 
 
 def _assemble(
-    state: Path, store: SqliteStore, port: int, listen: Listen, relay: str
+    state: Path, store: SqliteStore, port: int | None, listen: Listen, relay: str
 ) -> ServingNode:
     settings = _settings_of(store, state)
     key = read_key(state / _NODE_KEY, KeyKind.NODE)
@@ -392,10 +397,10 @@ def _assemble(
     core = NodeCore(boot)
     core.load(clock.now_ms())
     runner = JobRunner(settings.workspace, session, store, contents, tree, texts, names)
-    span = range(port, port + PORTS_TRIED) if port == LINK_PORT else range(0)
+    span = range(LINK_PORT, LINK_PORT + PORTS_TRIED) if port is None else range(0)
     transport = IrohTransport(
         key.reveal_seed(),
-        port=port,
+        port=(records.port(store) or LINK_PORT) if port is None else port,
         port_range=span,
         listen=listen,
         relay_url=relay or None,

@@ -156,7 +156,7 @@ class NodeCore:
 
     Invariants:
         1. nothing is sent, announced or acknowledged before it is durable.
-        2. ``_unstored[f]`` counts the commits under way that concern file ``f``.
+        2. commits that failed are tried again in their order.
     """
 
     def __init__(self, boot: Boot) -> None:
@@ -176,7 +176,6 @@ class NodeCore:
         self.requests = RequestsCore(
             self.ledger, self.authoring, self.workspace.folder, self._new_file_id
         )
-        self._unstored: dict[FileId, int] = {}
         self._failed: dict[int, Persist] = {}
         self._in_flight: dict[int, Persist] = {}
         self._retry_ms = 0
@@ -222,15 +221,32 @@ class NodeCore:
         while queue:
             item = queue.popleft()
             if isinstance(item, Persist):
-                self._in_flight[item.ticket] = item
-                commands.append(item)
-                continue
-            handled = self._translate(item, now_ms)
-            if handled is None:
-                commands.append(item)  # type: ignore[arg-type]
+                commands.append(self._persist(item))
             else:
-                queue.extend(handled)
+                handled = self._translate(item, now_ms)
+                if handled is None:
+                    commands.append(item)  # type: ignore[arg-type]
+                else:
+                    queue.extend(handled)
+            if not queue:
+                queue.extend(self._on_freed(self.ledger.take_freed(), now_ms))
         return tuple(commands)
+
+    def _persist(self, persist: Persist) -> Persist:
+        """Begin a commit; what stands in the folder is recorded together with its entries."""
+        settled = self.workspace.take_settled()
+        if settled:
+            persist = Persist(persist.ticket, (*persist.writes, *settled))
+        self._in_flight[persist.ticket] = persist
+        return persist
+
+    def _on_freed(self, files: tuple[FileId, ...], now_ms: int) -> list[Internal]:
+        if not files:
+            return []
+        out: list[Internal] = [*self.workspace.on_freed(files, now_ms)]
+        for file in files:
+            out.extend(self.requests.next(file, now_ms))
+        return out
 
     def _react(self, event: Event, now_ms: int) -> list[Internal]:  # noqa: C901, PLR0911, PLR0912
         """One line per event."""
@@ -481,23 +497,12 @@ class NodeCore:
                 return None
 
     def _on_files_changed(self, notice: FilesChanged, now_ms: int) -> list[Internal]:
-        for file in notice.files:
-            self._unstored[file] = self._unstored.get(file, 0) + 1
         self.replication.on_files_changed(notice.files)
         out: list[Internal] = [*self.workspace.on_files_changed(notice, now_ms)]
-        if notice.peer is None:
-            for file in notice.files:
-                out.extend(self.requests.next(file, now_ms))
         text = f"{len(notice.files)} files changed"
         return [Told("files", text, notice.peer, notice.files), *out]
 
     def _on_entries_stored(self, notice: EntriesStored, now_ms: int) -> list[Internal]:
-        for file in notice.files:
-            left = self._unstored.get(file, 1) - 1
-            if left:
-                self._unstored[file] = left
-            else:
-                self._unstored.pop(file, None)
         self._recheck(notice.files)
         out: list[Internal] = [*self.replication.on_entries_stored(notice)]
         out.extend(self.requests.on_stored(notice))
@@ -516,7 +521,7 @@ class NodeCore:
     def _is_complete(self, file: FileId) -> bool:
         """Return whether head and content of a file are on this node's disk."""
         state = self.ledger.state(file)
-        if state is None or file in self._unstored:
+        if state is None or self.ledger.is_storing(file):
             return False
         if file == TREE_FILE or not living(state):
             return True

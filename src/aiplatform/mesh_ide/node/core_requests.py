@@ -17,7 +17,7 @@ from aiplatform.mesh_ide.documents.notices import EntriesStored, Notice
 from aiplatform.mesh_ide.documents.places import PathError
 from aiplatform.mesh_ide.documents.state import base_of, content_of, mode_of, winning
 from aiplatform.mesh_ide.model.entries import EntryRef
-from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId, short
+from aiplatform.mesh_ide.model.ids import NO_ENTRY, TREE_FILE, EntryId, FileId, short
 from aiplatform.mesh_ide.node.events import (
     DeleteFile,
     EditText,
@@ -26,7 +26,7 @@ from aiplatform.mesh_ide.node.events import (
     Replied,
 )
 from aiplatform.mesh_ide.ports.engine import Splice
-from aiplatform.mesh_ide.ports.jobs import Job, SpliceText, TextLineage, TextSpliced
+from aiplatform.mesh_ide.ports.jobs import Job, SpliceText, TextSpliced
 from aiplatform.mesh_ide.workspace.folder import Folder
 
 WAITING_MAX: Final = 50_000
@@ -58,7 +58,7 @@ class RequestsCore:
         self._folder = folder
         self._new_file_id = new_file_id
         self._waiting: dict[FileId, deque[_FileRequest]] = {}
-        self._splicing: dict[FileId, list[EditText]] = {}
+        self._splicing: dict[FileId, tuple[list[EditText], EntryId]] = {}
         self._submitted: dict[int, tuple[list[int], FileId | None]] = {}
         self._next_tag = 1
 
@@ -119,15 +119,15 @@ class RequestsCore:
             return self._refuse(file, tags, "the file is deleted or not a text", now_ms)
         base = edits[0].base or base_of(state)
         root = state.root(heads[0].lineage)
-        self._splicing[file] = edits
-        lineage = TextLineage(file, root.ref, self._folder.source(root.blob))
+        self._splicing[file] = (edits, root.ref.id)
+        lineage = self._ledger.lineage_of(file, root.ref, self._folder.source(root.blob))
         branch = self._ledger.branch_for(file, base)
         return [SpliceText(lineage, base, tuple(splices), branch)]
 
     def on_spliced(self, result: TextSpliced, now_ms: int) -> Out:
         """Submit an edit whose operations are known."""
-        edits = self._splicing.pop(result.file, None)
-        if edits is None:
+        edits, lineage = self._splicing.pop(result.file, ([], NO_ENTRY))
+        if not edits:
             return []
         tags = [edit.tag for edit in edits]
         state = self._ledger.state(result.file)
@@ -142,6 +142,7 @@ class RequestsCore:
             edits[0].principal,
             is_text=True,
             payload=result.payload,
+            lineage=lineage,
             branch=result.branch,
             is_save=False,
         )
@@ -163,6 +164,7 @@ class RequestsCore:
             request.principal,
             is_text=request.is_text,
             payload=None,
+            lineage=NO_ENTRY,
         )
         return self._submit(Submission((), (draft,), self._tag([request.tag], file)), now_ms)
 
@@ -230,5 +232,5 @@ class RequestsCore:
             state = self._ledger.state(file) if file is not None else None
             if state is not None:
                 heads = base_of(state)
-            replies.extend(Replied(one, None, file, heads) for one in tags)
+            replies.extend(Replied(one, notice.problem, file, heads) for one in tags)
         return replies

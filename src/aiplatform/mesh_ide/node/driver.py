@@ -38,6 +38,7 @@ from aiplatform.mesh_ide.node.events import (
 )
 from aiplatform.mesh_ide.node.jobs import JobRunner
 from aiplatform.mesh_ide.node.lanes import Lanes
+from aiplatform.mesh_ide.node.memory import give_back, limit_arenas
 from aiplatform.mesh_ide.node.outbox import Outbox
 from aiplatform.mesh_ide.node.outgoing import blob_messages, entry_messages
 from aiplatform.mesh_ide.ports.errors import (
@@ -47,12 +48,15 @@ from aiplatform.mesh_ide.ports.errors import (
     NoLinkError,
 )
 from aiplatform.mesh_ide.ports.filetree import Contents
-from aiplatform.mesh_ide.ports.jobs import Job, JobResult, Lane
+from aiplatform.mesh_ide.ports.jobs import Job, JobResult, Lane, Persisted
 from aiplatform.mesh_ide.ports.store import Store
 from aiplatform.mesh_ide.ports.transport import LinkEnd, Transport
 from aiplatform.mesh_ide.replication.core import SendBlobs, SendEntries, SendMessage
 
 TICK_S: Final = 0.1
+IDLE_TICKS: Final = 30
+"""After three seconds without work, memory that was freed goes back to the system."""
+
 PUMP_BUDGET_S: Final = 0.01
 """The inbox is worked off for at most this long before sockets get their turn."""
 
@@ -109,6 +113,7 @@ class NodeDriver:
         self._runner = runner
         self._inbox: deque[Event] = deque()
         self._is_pumping = False
+        self._was_busy = True
         self._replies: dict[int, asyncio.Future[Replied]] = {}
         self._next_tag = 0
         self._pings: dict[int, asyncio.Future[float]] = {}
@@ -137,6 +142,7 @@ class NodeDriver:
 
     async def _run(self) -> None:
         worker = ThreadPoolExecutor(1, thread_name_prefix="mesh-outgoing")
+        limit_arenas()
         self._lanes = Lanes(self._runner, self._post_from_lane, self._fail_from_lane)
         self._lanes.start()
         try:
@@ -170,8 +176,13 @@ class NodeDriver:
             await asyncio.wait({self._runs})
 
     async def _tick(self) -> None:
+        idle_ticks = 0
         while True:
             await asyncio.sleep(TICK_S)
+            idle_ticks = 0 if self._was_busy else idle_ticks + 1
+            self._was_busy = False
+            if idle_ticks == IDLE_TICKS:
+                await self._loop.run_in_executor(None, give_back)
             self.post(Tick())
 
     def _answer_everybody(self) -> None:
@@ -185,6 +196,7 @@ class NodeDriver:
     def post(self, event: Event) -> None:
         """Take an event (on the loop)."""
         self._inbox.append(event)
+        self._was_busy = self._was_busy or not isinstance(event, Tick | Persisted)
         if not self._is_pumping:
             self._is_pumping = True
             self._loop.call_soon(self._pump)

@@ -15,6 +15,7 @@ from aiplatform.mesh_ide.ports.store import PutRecord, RecordKind, Store, Write
 
 _JOINED: Final = b"joined"
 _ADDRESSES: Final = b"addresses:"
+_PORT: Final = b"port"
 
 _encoder = msgpack.Encoder()
 _state = msgpack.Decoder(FileState)
@@ -73,3 +74,13 @@ def named_blobs(files: Iterable[bytes]) -> set[BlobHash]:
         if state.merged is not None:
             named.add(state.merged.blob)
     return named
+
+
+def port_record(port: int) -> PutRecord:
+    """Return the write that keeps on which port this node can be reached."""
+    return PutRecord(RecordKind.NODE, _PORT, port.to_bytes(2, "big"))
+
+
+def port(store: Store) -> int:
+    """Return on which port this node could be reached last time; 0: not known."""
+    return int.from_bytes(store.record(RecordKind.NODE, _PORT) or b"", "big")

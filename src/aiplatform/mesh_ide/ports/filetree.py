@@ -146,6 +146,9 @@ class Contents(Protocol):
     def keep(self, blob: BlobHash, content: bytes) -> None:
         """Remember content for the steps that follow (bounded; may forget at any time)."""
 
+    def forget(self, blob: BlobHash) -> None:
+        """The step that needed a kept content is done; memory can go."""
+
 
 class FileTree(Protocol):
     """One working folder. All paths are relative and checked; nothing outside is ever touched."""

@@ -124,6 +124,8 @@ class DeriveUpdate(Struct, frozen=True):
     """Where it is unsure what the writer last saw: the state before our own last write. The job
     takes the base that explains the new content with fewer characters changed."""
     branch_before: int = 0
+    lineage_before: TextLineage | None = None
+    """Where ``base_before`` belongs to another lineage (our last write brought a rewrite)."""
 
 
 class DeriveOutcome(Enum):

@@ -81,6 +81,9 @@ class _Peer(Struct):
     differing: set[FileId] = set()  # noqa: RUF012
     told: dict[FileId, Fingerprint] = {}  # noqa: RUF012
     unknown: dict[FileId, int] = {}  # noqa: RUF012
+    shown: set[FileId] = set()  # noqa: RUF012
+    """The peer was told that this node holds what ``index`` says of these files."""
+    to_show: dict[FileId, None] = {}  # noqa: RUF012
 
 
 class ReplicationCore:
@@ -119,6 +122,7 @@ class ReplicationCore:
             if is_complete:
                 self._announce[file] = None
             for peer in self._peers.values():
+                peer.shown.discard(file)
                 if peer.told.get(file) == fingerprint:
                     peer.pending.discard(file)
                 else:
@@ -251,6 +255,10 @@ class ReplicationCore:
             if self.index.get(file) == fingerprint:
                 state.pending.discard(file)
                 state.unknown.pop(file, None)
+                if file in self._stored and file not in state.shown:
+                    # It got this from us or a third node after we had announced it to others:
+                    # without our word it would hold the file pending here for ever.
+                    state.to_show[file] = None
             elif not self._is_known(file, fingerprint):
                 state.unknown.setdefault(file, now_ms)
         if len(state.told) > 4 * max(HEADS_PER_MESSAGE_MAX, len(self.index)):
@@ -337,12 +345,15 @@ class ReplicationCore:
     def flush(self, now_ms: int) -> list[ReplicationCommand]:
         """Announce what became complete; ask for contents."""
         out: list[ReplicationCommand] = []
-        if self._announce:
-            heads = [(f, fp) for f in self._announce if (fp := self.index.get(f)) is not None]
-            self._announce.clear()
+        for peer, state in self._peers.items():
+            files = self._announce | state.to_show if state.to_show else self._announce
+            heads = [(f, fp) for f in files if (fp := self.index.get(f)) is not None]
+            state.shown.update(files)
+            state.to_show.clear()
             for first in range(0, len(heads), HEADS_PER_MESSAGE_MAX):
                 message = Stored(tuple(heads[first : first + HEADS_PER_MESSAGE_MAX]))
-                out.extend(SendMessage(peer, Channel.CONTROL, message) for peer in self._peers)
+                out.append(SendMessage(peer, Channel.CONTROL, message))
+        self._announce.clear()
         if not self.is_congested:
             out.extend(
                 SendMessage(peer, Channel.CONTROL, request)
@@ -368,5 +379,5 @@ class ReplicationCore:
         return SyncState.SYNCED
 
 
-CONGESTED_BYTES: Final = 2 * WINDOW_BYTES
+CONGESTED_BYTES: Final = WINDOW_BYTES
 """Contents that wait for the folder: above this no more is asked for."""

@@ -129,8 +129,8 @@ class Fetcher:
             ready = [peer for peer in peers if peer in chosen or self._has_room(peer)]
             if not peers:
                 if self._load:
-                    want.tried.clear()
-                    want.rest_until_ms = now_ms + RETRY_MS
+                    # Nobody has it. Whoever still needs it wants it again.
+                    del self._idle[blob], self._wants[blob]
                 continue
             if not ready:
                 continue

@@ -71,6 +71,11 @@ class ContentCache:
                 _, forgotten = self._contents.popitem(last=False)
                 self._held_bytes -= len(forgotten)
 
+    def discard(self, blob: BlobHash) -> None:
+        """Forget one content, if it is held."""
+        with self._guard:
+            self._held_bytes -= len(self._contents.pop(blob, b""))
+
     def clear(self) -> None:
         """Forget everything."""
         with self._guard:
@@ -130,6 +135,10 @@ class StoreContents:
     def keep(self, blob: BlobHash, content: bytes) -> None:
         """See ``Contents.keep``."""
         self._cache.put(blob, content)
+
+    def forget(self, blob: BlobHash) -> None:
+        """See ``Contents.forget``."""
+        self._cache.discard(blob)
 
     def _archived(self, blob: BlobHash) -> bytes | None:
         if self._store.blob_size(blob) is None:

@@ -33,6 +33,7 @@ from aiplatform.mesh_ide.ports.jobs import (
     UpdatesDerived,
     WritesApplied,
 )
+from aiplatform.mesh_ide.ports.store import Write
 from aiplatform.mesh_ide.workspace.core_apply import Applier
 from aiplatform.mesh_ide.workspace.core_deletions import Deletions
 from aiplatform.mesh_ide.workspace.core_observe import Observer
@@ -82,9 +83,11 @@ class WorkspaceCore:
         self._ledger = ledger
         self._new_ticket = new_ticket
         self._observer = Observer(ledger, authoring, self.folder, principal, new_file_id)
-        self.deletions = Deletions(ledger, authoring, self.folder, principal)
+        self.deletions = Deletions(ledger, self._observer, self.folder, principal)
         self.applier = Applier(ledger, self.folder)
         self._dirty: dict[str, None] = {}
+        self._passed: set[str] = set()
+        """Folders whose own paths were looked at since the last flush."""
         self._to_observe: dict[str, None] = {}
         self._is_observing = False
         self._is_scanning = False
@@ -159,6 +162,10 @@ class WorkspaceCore:
             self._is_scanning = False
             self._has_scanned = result.problem is None or self._has_scanned
             out.extend(self._root(result.problem, now_ms))
+            if result.problem is None:
+                # Also what a crash kept from being written is seen to now.
+                self._dirty.update((path, None) for path, _ in self._ledger.index.owned())
+                self._dirty.update(dict.fromkeys(self.folder.paths()))
             if self._rescan:
                 self._rescan = False
                 out.extend(self.scan(now_ms))
@@ -190,7 +197,9 @@ class WorkspaceCore:
             if len(self.skipped) < SKIPPED_MAX:
                 self.skipped[skipped.path] = skipped
         for path in batch.unchanged:
-            self.deletions.came_back(path)
+            if self.deletions.is_waiting(path):
+                self.deletions.came_back(path)
+                self._dirty[path] = None
         for seen in batch.observations:
             self.skipped.pop(seen.path, None)
             if seen.problem is not None:
@@ -198,7 +207,7 @@ class WorkspaceCore:
                     self._observer.look_again[seen.path] = None
                 continue
             self._dirty[seen.path] = None
-            state = self._recovered(seen)
+            state = self._recovered(seen, now_ms)
             if seen.stat is None:
                 if state is not None and state.now is not None:
                     self.deletions.vanish(seen.path, state.now, now_ms)
@@ -221,15 +230,25 @@ class WorkspaceCore:
             self._changed_ms = now_ms
         return out
 
-    def _recovered(self, seen: Observation) -> DiskState | None:
+    def _recovered(self, seen: Observation, now_ms: int) -> DiskState | None:
         """Return the path's state; a write that a crash cut off counts if it took place."""
         state = self.folder.get(seen.path)
-        if state is None or state.planned is None or self.applier.is_busy(seen.path):
+        if state is None or self.applier.is_busy(seen.path):
+            return state
+        if state.is_leaving:
+            # A removal of ours that a crash cut off: done, or still to do.
+            state = None if seen.stat is None else replace(state, is_leaving=False)
+            self.folder.put(seen.path, state)
+        if state is None or state.planned is None:
             return state
         if seen.stat is not None and seen.blob == state.planned.blob:
             state = DiskState(state.planned, seen.stat, before=state.now)
-        else:
+        elif seen.stat is None or state.now is None or seen.blob == state.now.blob:
             state = replace(state, planned=None)
+        else:
+            # Somebody's edit, of what stood before our write or of what we wrote: both are
+            # possible, and the difference will tell.
+            state = DiskState(state.planned, None, before=state.now, written_ms=now_ms)
         self.folder.put(seen.path, state if state.now is not None else None)
         return state
 
@@ -239,18 +258,31 @@ class WorkspaceCore:
         """Files have another frontier."""
         for file, ref in zip(notice.files, notice.written, strict=False):
             self._observer.on_written(file, ref)
+        for path in self._observer.on_sealed(notice.tags):
+            self._touch_path(path)
+            standing = self.folder.standing(path)
+            if standing is not None:
+                self._touch(standing.file)
         for file in notice.files:
             self._touch(file)
-        if notice.written:
-            self._look_again()
         return self._flush(now_ms)
+
+    def on_freed(self, files: Iterable[FileId], now_ms: int) -> Out:
+        """Local operations on these files ended: whoever waited for them may go on."""
+        for file in files:
+            self._touch(file)
+        self._look_again()
+        return self._flush(now_ms)
+
+    def take_settled(self) -> list[Write]:
+        """Hand out the folder's records that belong to the entries now being committed."""
+        return self.folder.take_settled()
 
     def on_paths_changed(self, notice: PathsChanged, now_ms: int) -> Out:
         """Files stand elsewhere in the tree."""
         for change in notice.changes:
-            for path in (change.old, change.new):
-                if path is not None:
-                    self._touch_path(path)
+            if change.old is not None:
+                self._touch_path(change.old)
             self._touch(change.file)
         return self._flush(now_ms)
 
@@ -265,15 +297,23 @@ class WorkspaceCore:
     def _touch(self, file: FileId) -> None:
         if file == TREE_FILE:
             return
-        for path in (self._ledger.index.path_of(file), self.folder.path_of(file)):
-            if path is not None:
-                self._touch_path(path)
+        place, here = self._ledger.index.path_of(file), self.folder.path_of(file)
+        if place is not None:
+            self._touch_path(place)
+        if here is not None and here != place:
+            self._touch_path(here)
 
     def _touch_path(self, path: str) -> None:
+        """Consider a path, and files that stand where its folders should be."""
+        if path in self._dirty:
+            return
         self._dirty[path] = None
         end = path.rfind("/")
         while end > 0:
             above = path[:end]
+            if above in self._passed:
+                return
+            self._passed.add(above)
             if self.folder.get(above) is not None or self._ledger.index.owner(above) is not None:
                 self._dirty[above] = None
             end = path.rfind("/", 0, end)
@@ -353,7 +393,10 @@ class WorkspaceCore:
 
     def release(self, hold: int, now_ms: int) -> Out:
         """Let held changes through."""
-        return self.deletions.release(hold, now_ms) + self._flush(now_ms)
+        out = self.deletions.release(hold, now_ms)
+        self._dirty.update(dict.fromkeys(self.deletions.decided))
+        self.deletions.decided.clear()
+        return out + self._flush(now_ms)
 
     def reject(self, hold: int, now_ms: int) -> Out:
         """Undo held changes: the files come back."""
@@ -368,6 +411,8 @@ class WorkspaceCore:
         ``is_busy``: peers are being served; copying into the archive waits (with a limit).
         """
         out: Out = list(self.deletions.tick(now_ms)) if self._root_problem is None else []
+        self._dirty.update(dict.fromkeys(self.deletions.decided))
+        self.deletions.decided.clear()
         if self._root_problem is not None and now_ms >= self._root_retry_ms:
             self._root_retry_ms = now_ms + ROOT_RETRY_MS
             self._to_observe["."] = None
@@ -395,6 +440,7 @@ class WorkspaceCore:
 
     def _flush(self, now_ms: int) -> Out:
         out: Out = []
+        self._passed.clear()
         while self._dirty and self._root_problem is None:
             path = next(iter(self._dirty))
             del self._dirty[path]

@@ -42,6 +42,9 @@ from aiplatform.mesh_ide.workspace.records import (
 
 MATERIALISE_PER_JOB_MAX = 64
 
+RETRY_WANT_MS = 2000
+"""How often is found out anew which contents are still needed."""
+
 
 class Applier:
     """Brings the folder to the ledger's state.
@@ -59,13 +62,14 @@ class Applier:
         self._to_merge: dict[FileId, TextAt] = {}
         self._merging: dict[FileId, tuple[EntryRef, ...]] = {}
         self._ready: set[BlobHash] = set()
-        self._waiting: dict[BlobHash, set[str]] = {}
+        self._waiting: dict[BlobHash, dict[str, None]] = {}
         self._unmergeable: dict[FileId, tuple[EntryRef, ...]] = {}
         self.wanted: dict[BlobHash, tuple[FileId, int]] = {}
         self.failed: dict[str, tuple[int, str]] = {}
         self.shelf: dict[BlobHash, FileId] = {}
         """Contents that stand nowhere in the folder and go into the archive when they come."""
         self.busy_bytes = 0
+        self._refreshed_ms = 0
 
     def is_busy(self, path: str) -> bool:
         """Return whether a write to this path is under way."""
@@ -105,7 +109,7 @@ class Applier:
         """See to contents that stand nowhere: other claims on the path, rivals in a conflict."""
         for file in self._ledger.index.claims(path):
             state = self._ledger.state(file)
-            if state is None:
+            if state is None or (file == owner and len(state.heads) == 1):
                 continue
             shown = winning(state)
             for head in living(state):
@@ -123,7 +127,7 @@ class Applier:
             target is not None
             and target != path
             and self._ledger.index.owner(target) == standing.file
-            and self._folder.get(target) is None
+            and self._folder.standing(target) is None
             and target not in self._busy
             and not self._folder.is_held(target)
             and not self._ledger.index.has_below(target)
@@ -177,7 +181,7 @@ class Applier:
 
         A text's root is fetched even when the head could be: later merges need it.
         """
-        self._waiting.setdefault(blob, set()).add(path)
+        self._waiting.setdefault(blob, {})[path] = None
         heads = winning(state)
         can_merge = all(h.kind is EntryKind.UPDATE and h.is_text for h in heads)
         if not can_merge or self._unmergeable.get(state.file) == state.refs():
@@ -191,10 +195,12 @@ class Applier:
         heads = winning(state)
         root = state.root(heads[0].lineage)
         refs = tuple(head.ref for head in heads)
-        if not (root.blob in self._ready or self._folder.holds(root.blob)):
+        is_hopeless = self._unmergeable.get(state.file) == state.refs()
+        is_here = root.blob in self._ready or self._folder.holds(root.blob)
+        if is_hopeless or not is_here:
             path = self._ledger.index.path_of(state.file)
             if path is not None:
-                self._waiting.setdefault(root.blob, set()).add(path)
+                self._waiting.setdefault(root.blob, {})[path] = None
             self.shelf[root.blob] = state.file
             self.wanted[root.blob] = (state.file, root.size)
             return
@@ -237,10 +243,11 @@ class Applier:
         """Take note of contents at hand; returns the paths that waited for them."""
         paths: list[str] = []
         for blob in blobs:
-            self._ready.add(blob)
-            if self.wanted.pop(blob, None) is not None:
-                self._unmergeable.clear()
-            paths.extend(self._waiting.pop(blob, ()))
+            self.wanted.pop(blob, None)
+            self._unmergeable.clear()
+            if blob in self._waiting:
+                self._ready.add(blob)
+                paths.extend(self._waiting.pop(blob))
         return paths
 
     def end_merge(self, file: FileId) -> tuple[EntryRef, ...]:
@@ -270,10 +277,12 @@ class Applier:
             disk = self._folder.get(path) or DiskState(None, None)
             if planned.write.blob is not None:
                 self._ready.discard(planned.write.blob)
-            if outcome.outcome is WriteOutcome.APPLIED:
+            is_applied = outcome.outcome is WriteOutcome.APPLIED
+            if planned.write.moved_from is not None:
+                self._end_move(planned.write.moved_from, target, is_applied=is_applied)
+            if is_applied:
                 self.failed.pop(path, None)
-                if planned.write.moved_from is not None:
-                    self._folder.put(planned.write.moved_from, None)
+                again.extend(self._displaced_to(disk.now, target))
                 if target is None:
                     self._folder.put(path, None)
                 else:
@@ -281,7 +290,8 @@ class Applier:
                     self._folder.put(path, done)
                 continue
             is_nothing = disk.now is None
-            self._folder.put(path, None if is_nothing else replace(disk, planned=None))
+            kept = None if is_nothing else replace(disk, planned=None, is_leaving=False)
+            self._folder.put(path, kept)
             if outcome.outcome is WriteOutcome.UNEXPECTED:
                 if outcome.found is not None:
                     unexpected.append(outcome.found)
@@ -290,9 +300,39 @@ class Applier:
                 again.remove(path)
         return again, unexpected
 
+    def _displaced_to(self, old: Standing | None, new: Standing | None) -> list[str]:
+        """Return where a file has its place now that had to make way for another."""
+        if old is None or (new is not None and new.file == old.file):
+            return []
+        place = self._ledger.index.path_of(old.file)
+        return [] if place is None else [place]
+
+    def _end_move(self, old: str, target: Standing | None, *, is_applied: bool) -> None:
+        """Forget what a move took away, unless somebody has put another file there."""
+        disk = self._folder.get(old)
+        if disk is None:
+            return
+        is_it = disk.now is not None and target is not None and disk.now.file == target.file
+        self._folder.put(old, None if is_applied and is_it else replace(disk, is_leaving=False))
+
     def take_retries(self, now_ms: int) -> list[str]:
-        """Return failed paths whose time to try again has come."""
+        """Return paths whose time to try again has come: failed, or waiting for a content.
+
+        What is waited for is found out anew: a content that nobody has may be superseded.
+        """
+        waiting: list[str] = []
+        if now_ms - self._refreshed_ms >= RETRY_WANT_MS:
+            self._refreshed_ms = now_ms
+            self._unmergeable.clear()
+            for paths in self._waiting.values():
+                waiting.extend(paths)
+            self._waiting.clear()
+            for blob, file in list(self.shelf.items()):
+                path = self._ledger.index.path_of(file)
+                if not self._folder.holds(blob):
+                    del self.shelf[blob]
+                    waiting.extend((path,) if path is not None else ())
         due = [p for p, (since, _) in self.failed.items() if now_ms - since >= RETRY_WRITE_MS]
         for path in due:
             self.failed[path] = (now_ms, self.failed[path][1])
-        return due
+        return due + sorted(waiting)

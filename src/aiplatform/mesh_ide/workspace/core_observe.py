@@ -24,6 +24,7 @@ from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import Notice
 from aiplatform.mesh_ide.documents.state import (
     FileState,
+    Root,
     base_of,
     content_of,
     lineage_of,
@@ -40,6 +41,7 @@ from aiplatform.mesh_ide.ports.jobs import (
     DeriveUpdate,
     DeriveUpdates,
     Job,
+    TextLineage,
     UpdatesDerived,
 )
 from aiplatform.mesh_ide.workspace.folder import Folder
@@ -68,6 +70,7 @@ class _Edit(Struct):
     branch: int
     branch_before: int
     base_before: tuple[EntryRef, ...]
+    lineage_before: EntryId
 
 
 class Observer:
@@ -277,20 +280,25 @@ class Observer:
         root = known.root(standing.lineage)
         if not (seen.is_text and root.is_text):
             return self._submit_edit(edit, None, now_ms)
+        before = known.root(edit.lineage_before)
+        is_other = before.ref != root.ref
+        has_before = edit.base_before and before.is_text
         self._edits[file] = edit
         self._derivations.append(
             DeriveUpdate(
-                lineage=self._ledger.lineage_of(
-                    file, root.ref, self._folder.source(root.blob)
-                ),
+                lineage=self._lineage(file, root),
                 base=edit.base,
                 content=BlobSource(blob, seen.path),
                 branch=edit.branch,
-                base_before=edit.base_before,
+                base_before=edit.base_before if has_before else (),
                 branch_before=edit.branch_before,
+                lineage_before=self._lineage(file, before) if has_before and is_other else None,
             )
         )
         return []
+
+    def _lineage(self, file: FileId, root: Root) -> TextLineage:
+        return self._ledger.lineage_of(file, root.ref, self._folder.source(root.blob))
 
     def _recreate(self, seen: Observation, now_ms: int) -> list[Job | Notice]:
         """A path whose file was deleted by others while a program wrote it: a new file."""
@@ -303,16 +311,17 @@ class Observer:
         file, base = standing.file, standing.heads
         inference = BaseInference.ON_DISK
         before: tuple[EntryRef, ...] = ()
+        lineage_before = standing.lineage
         if now_ms - self.git_moved_ms < GIT_ACTIVE_MS:
             inference = BaseInference.CURRENT_BY_GIT
         elif (
             state.before is not None
             and state.before.file == file
+            and state.before.heads
             and state.before.heads != base
-            and state.before.lineage == standing.lineage
             and now_ms - state.written_ms < OWN_WRITE_MS
         ):
-            before = state.before.heads
+            before, lineage_before = state.before.heads, state.before.lineage
         return _Edit(
             file=file,
             path=seen.path,
@@ -323,6 +332,7 @@ class Observer:
             branch=self._ledger.branch_for(file, base),
             branch_before=self._ledger.branch_for(file, before) if before else 0,
             base_before=before,
+            lineage_before=lineage_before,
         )
 
     def take_derivations(self) -> list[Job | Notice]:
@@ -345,7 +355,7 @@ class Observer:
                 self.look_again[edit.path] = None
                 continue
             if derived.is_from_before:
-                edit.base = edit.base_before
+                edit.base, edit.lineage = edit.base_before, edit.lineage_before
                 edit.branch = edit.branch_before
                 edit.inference = BaseInference.BEFORE_OUR_WRITE
             is_derived = derived.outcome is DeriveOutcome.DERIVED

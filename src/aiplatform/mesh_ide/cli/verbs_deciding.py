@@ -1,0 +1,84 @@
+"""Verbs that decide: conflicts, resolve, held, release, reject."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from aiplatform.mesh_ide.api import requests
+from aiplatform.mesh_ide.cli import present
+from aiplatform.mesh_ide.cli.options import FolderOption, JsonOption
+from aiplatform.mesh_ide.cli.output import (
+    connect,
+    inside,
+    note,
+    print_json,
+    print_text,
+)
+from aiplatform.mesh_ide.model.errors import ConflictError
+
+app = typer.Typer()
+
+HoldArgument = Annotated[int, typer.Argument(metavar="HOLD", help="Its number in `mesh held`.")]
+
+
+@app.command("conflicts", epilog="Example: mesh conflicts")
+def conflicts(
+    *,
+    check: Annotated[
+        bool, typer.Option("--check", help="End with code 5 if there are any.")
+    ] = False,
+    folder: FolderOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List what needs a decision: versions that no merge can join."""
+    with connect(folder) as node:
+        answer = node.call(requests.AskConflicts())
+    print_json("conflicts", answer) if as_json else print_text(present.conflicts(answer))
+    if check and answer.conflicts:
+        raise ConflictError(f"{len(answer.conflicts)} conflicts need a decision: `mesh resolve`")
+
+
+@app.command("resolve", epilog="Example: mesh resolve logo.png laptop")
+def resolve(
+    path: Annotated[str, typer.Argument(metavar="FILE")],
+    side: Annotated[
+        str, typer.Argument(metavar="SIDE", help="A node, or an id of `mesh conflicts`.")
+    ],
+    *,
+    folder: FolderOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Keep one side of a conflict; the other one stays in the history."""
+    with connect(folder) as node:
+        answer = node.call(requests.AskResolve(inside(folder, path), side))
+    if as_json:
+        print_json("resolve", answer)
+        return
+    print_text(answer.message)
+    note(f"Undo: {answer.undo}")
+
+
+@app.command("held", epilog="Example: mesh held")
+def held(*, folder: FolderOption = "", as_json: JsonOption = False) -> None:
+    """List local changes that wait for your word before they leave this machine."""
+    with connect(folder) as node:
+        answer = node.call(requests.AskHeld())
+    print_json("held", answer) if as_json else print_text(present.held(answer))
+
+
+@app.command("release", epilog="Example: mesh release 1")
+def release(hold: HoldArgument, *, folder: FolderOption = "", as_json: JsonOption = False) -> None:
+    """Let held changes through: the deletion was meant."""
+    with connect(folder) as node:
+        answer = node.call(requests.AskRelease(hold))
+    print_json("release", answer) if as_json else print_text(answer.message)
+
+
+@app.command("reject", epilog="Example: mesh reject 1")
+def reject(hold: HoldArgument, *, folder: FolderOption = "", as_json: JsonOption = False) -> None:
+    """Undo held changes: the files come back into the folder."""
+    with connect(folder) as node:
+        answer = node.call(requests.AskReject(hold))
+    print_json("reject", answer) if as_json else print_text(answer.message)

@@ -1,0 +1,114 @@
+"""Verbs that look back and go back: history, blame, cat, restore."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from aiplatform.mesh_ide.api import requests
+from aiplatform.mesh_ide.cli import present
+from aiplatform.mesh_ide.cli.options import FolderOption, JsonOption
+from aiplatform.mesh_ide.cli.output import (
+    connect,
+    inside,
+    note,
+    print_json,
+    print_text,
+)
+from aiplatform.mesh_ide.model.errors import LocalError
+
+app = typer.Typer()
+
+PathArgument = Annotated[str, typer.Argument(metavar="FILE")]
+VersionOption = Annotated[
+    str,
+    typer.Option(
+        "--version", "-v", metavar="V", help="A number or id of `mesh history`.", show_default=False
+    ),
+]
+
+
+class MissingPathError(LocalError):
+    """A verb needs a file."""
+
+
+@app.command("history", epilog="Example: mesh history README.md")
+def history(
+    path: PathArgument,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="Show at most so many.")] = 100,
+    *,
+    with_edits: Annotated[
+        bool, typer.Option("--all", help="Live edits between saves, too.")
+    ] = False,
+    folder: FolderOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """List every version of a file, and who wrote it; the newest first."""
+    with connect(folder) as node:
+        request = requests.AskHistory(inside(folder, path), limit, with_edits)
+        answer = node.call(request)
+    print_json("history", answer) if as_json else print_text(present.history(answer))
+
+
+@app.command("blame", epilog="Example: mesh blame README.md")
+def blame(path: PathArgument, *, folder: FolderOption = "", as_json: JsonOption = False) -> None:
+    """Show who last wrote each line, and when."""
+    with connect(folder) as node:
+        answer = node.call(requests.AskBlame(inside(folder, path)))
+    if as_json:
+        print_json("blame", answer)
+    elif answer.lines:
+        print_text(present.blame(answer))
+
+
+@app.command("cat", epilog="Example: mesh cat README.md --version 3")
+def cat(
+    path: PathArgument,
+    version: VersionOption = "",
+    *,
+    folder: FolderOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Print a version's bytes (without --version: the present ones)."""
+    with connect(folder) as node:
+        answer = node.call(requests.AskCat(inside(folder, path), version))
+    if as_json:
+        print_json("cat", answer)
+        return
+    sys.stdout.buffer.write(answer.content)
+    sys.stdout.buffer.flush()
+
+
+@app.command("restore", epilog="Example: mesh restore README.md --version 3")
+def restore(  # noqa: PLR0913 - one argument an option
+    path: Annotated[str, typer.Argument(metavar="FILE", show_default=False)] = "",
+    version: VersionOption = "",
+    to: Annotated[
+        str, typer.Option("--to", metavar="NEW", help="Into a new file.", show_default=False)
+    ] = "",
+    *,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List the deleted files that can come back.")
+    ] = False,
+    folder: FolderOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a deleted file or an older version back, as a new version."""
+    with connect(folder) as node:
+        if listed:
+            found = node.call(requests.AskDeleted())
+            print_json("restore", found) if as_json else print_text(present.deleted(found))
+            return
+        if not path:
+            raise MissingPathError("name a file, or see with --list what can be restored")
+        request = requests.AskRestore(
+            inside(folder, path), version, inside(folder, to) if to else ""
+        )
+        answer = node.call(request)
+    if as_json:
+        print_json("restore", answer)
+        return
+    print_text(answer.message)
+    note(f"Undo: {answer.undo}")
