@@ -63,3 +63,39 @@ def free_ports(count: int) -> list[int]:
     finally:
         for each in sockets:
             each.close()
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return the processor time (user and system) of a process and its descendants.
+
+    Raises:
+        ProcessLookupError: it is gone.
+    """
+    return sum(_cpu_ticks(each) for each in family(pid)) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process and its descendants, shared pages in each."""
+    pages = sum(int(_read(each, "statm").split()[1]) for each in family(pid))
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and its descendants."""
+    found = [pid]
+    for each in found:
+        for task in Path(f"/proc/{each}/task").iterdir():
+            found.extend(int(child) for child in (task / "children").read_text().split())
+    return found
+
+
+def _cpu_ticks(pid: int) -> int:
+    fields = _read(pid, "stat").rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])  # utime and stime, see proc_pid_stat(5)
+
+
+def _read(pid: int, name: str) -> str:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise ProcessLookupError(pid) from None

@@ -122,7 +122,7 @@ class Deciding:
         blobs = {head.blob for head in heads}
         content: bytes | None = None
         if len(blobs) == 1 and heads[0].blob is not None:
-            content = await self._looking_back.read(heads[0].blob)
+            content = await self._looking_back.read(heads[0].blob, heads[0].size)
         if content is None and all(head.is_text for head in heads):
             refs = tuple(head.ref for head in heads)
             text = await self._looking_back.text_at(file, heads[0].lineage, refs)

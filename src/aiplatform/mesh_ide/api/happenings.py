@@ -7,7 +7,7 @@ from typing import Final
 from aiplatform.mesh_ide.api import answers
 from aiplatform.mesh_ide.api.overview import Emit
 from aiplatform.mesh_ide.api.subjects import Subjects
-from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId, short
+from aiplatform.mesh_ide.model.ids import TREE_FILE
 from aiplatform.mesh_ide.node.events import Told
 
 PATHS_MAX: Final = 20
@@ -29,13 +29,20 @@ class Happenings:
 
     def happening(self, told: Told) -> answers.Happening:
         """Return what happened, in people's words."""
+        index = self._subjects.ledger.index
+        files = [file for file in told.files if file != TREE_FILE]
+        # A new file of a peer has no path until the tree's entry came too: it is counted only.
+        paths = (index.path_of(file) for file in files[:PATHS_MAX])
         return answers.Happening(
             time_ms=self._subjects.now_ms(),
             kind=told.kind,
-            text=told.text,
+            text=_changed(len(files)) if told.kind == "files" else told.text,
             peer="" if told.peer is None else self._subjects.label(told.peer),
-            paths=tuple(self._path(f) for f in told.files[:PATHS_MAX] if f != TREE_FILE),
+            paths=tuple(path for path in paths if path is not None),
         )
 
-    def _path(self, file: FileId) -> str:
-        return self._subjects.ledger.index.path_of(file) or short(file)
+
+def _changed(count: int) -> str:
+    if count == 0:
+        return "names changed"
+    return "1 file changed" if count == 1 else f"{count} files changed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final
 
 from aiplatform.mesh_ide.api import answers
@@ -13,6 +14,7 @@ from aiplatform.mesh_ide.model.entries import EntryRef, KnownEntry
 from aiplatform.mesh_ide.model.enums import EntryKind, FileMode
 from aiplatform.mesh_ide.model.errors import LocalError
 from aiplatform.mesh_ide.model.ids import TREE_FILE, BlobHash, EntryId, FileId, SessionId, short
+from aiplatform.mesh_ide.node.events import FetchContents
 from aiplatform.mesh_ide.ports.engine import BlameSpan, TextRoot
 from aiplatform.mesh_ide.ports.errors import BlobMissingError
 from aiplatform.mesh_ide.ports.jobs import Lane
@@ -21,6 +23,10 @@ CAT_BYTES_MAX: Final = 12 * 1024 * 1024
 """What fits a control frame with room to spare; larger versions are restored to a file."""
 
 HISTORY_MAX: Final = 10_000
+FETCH_TIMEOUT_S: Final = 20.0
+"""For a content that only another node has: a gigabyte's worth of a fast link."""
+
+POLL_S: Final = 0.02
 
 
 class TooLargeToShowError(LocalError):
@@ -137,19 +143,32 @@ class LookingBack:
         entry = known.entry
         if entry.result is None:
             raise NoSuchFileError(f"this version of {path} is its deletion: choose another one")
-        content = await self.read(entry.result)
+        content = await self.read(entry.result, entry.size)
         if content is None and entry.kind is EntryKind.UPDATE and entry.is_text:
             text = await self.text_at(file, entry.lineage, (known.ref,))
             content = None if text is None else text.encode()
         if content is None:
             raise BlobMissingError(
-                f"the content of this version of {path} is not on this node: it was overwritten "
-                "before it could be archived, or a member that has it is offline"
+                f"the content of this version of {path} is neither here nor on a node that is "
+                "online: it was overwritten before it was archived, or who has it is offline"
             )
         return content
 
-    async def read(self, blob: BlobHash) -> bytes | None:
-        """Return a content if it is on this node."""
+    async def read(self, blob: BlobHash, size: int) -> bytes | None:
+        """Return a content that is on this node or on one that is linked."""
+        content = await self._read_here(blob)
+        core = self._subjects.core
+        if content is not None or not core.replication.peers():
+            return content
+        self._subjects.driver.post(FetchContents(((blob, size),)))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FETCH_TIMEOUT_S):
+                await asyncio.sleep(POLL_S)
+                while core.replication.fetcher.is_wanted(blob):  # noqa: ASYNC110 - a counter, read
+                    await asyncio.sleep(POLL_S)
+        return await self._read_here(blob)
+
+    async def _read_here(self, blob: BlobHash) -> bytes | None:
         source = self._subjects.core.workspace.folder.source(blob)
         contents = self._subjects.driver.contents
         return await asyncio.to_thread(contents.read, blob, source.path)
@@ -173,7 +192,7 @@ class LookingBack:
     ) -> TextRoot | None:
         root = next(k for k in known if k.ref.id == lineage)
         assert root.entry.result is not None, "a lineage begins with a content"
-        content = await self.read(root.entry.result)
+        content = await self.read(root.entry.result, root.entry.size)
         return None if content is None else TextRoot(file, root.ref, content.decode())
 
     async def cat(self, path: str, version: str) -> answers.Content:
@@ -196,7 +215,7 @@ class LookingBack:
     async def present(self, path: str, file: FileId, state: FileState) -> bytes:
         """Return what a living file holds now, merged."""
         held = content_of(state)
-        content = await self.read(held[0]) if held is not None else None
+        content = await self.read(*held) if held is not None else None
         heads = winning(state)
         if content is None and heads and all(head.is_text for head in heads):
             refs = tuple(head.ref for head in heads)

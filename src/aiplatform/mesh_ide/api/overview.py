@@ -13,7 +13,7 @@ from aiplatform.mesh_ide.api import answers
 from aiplatform.mesh_ide.api.subjects import NoSuchNodeError, Subjects, shown
 from aiplatform.mesh_ide.documents.state import content_of, head_of, living
 from aiplatform.mesh_ide.identity.roster import Member
-from aiplatform.mesh_ide.model.enums import SyncState
+from aiplatform.mesh_ide.model.enums import Role, SyncState
 from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId, NodeId
 from aiplatform.mesh_ide.ports.errors import PeerUnreachableError
 from aiplatform.mesh_ide.ports.transport import LinkStats
@@ -167,6 +167,16 @@ class Overview:
         found: list[str] = []
         if not is_member:
             found.append("this node is no longer a member: others refuse it (see `mesh members`)")
+        found.extend(
+            f"{member.label} refuses this node, which it takes for no member"
+            for member in self._subjects.others()
+            if "not a member" in core.membership.link_state(member.node)[2]
+        )
+        role = self._subjects.roster.role(self._subjects.me)
+        if role is not None and role < Role.EDIT and self._has_unsent():
+            found.append(
+                f"this node has the role {role.name.lower()}: what is changed here stays here"
+            )
         if core.storage_problem:
             found.append(f"the store does not take changes: {core.storage_problem}")
         if core.folder_problem:
@@ -179,6 +189,10 @@ class Overview:
             f"{hold.detail}: see `mesh held`" for hold in core.workspace.deletions.holds.values()
         )
         return found
+
+    def _has_unsent(self) -> bool:
+        replication = self._subjects.core.replication
+        return any(replication.pending_at(peer) for peer in replication.peers())
 
     # --- one file ----------------------------------------------------------------------------
 

@@ -353,6 +353,7 @@ def open_node(
     port: int | None = None,
     listen: Listen = Listen.EVERYWHERE,
     relay: str = "",
+    clock: SteadyClock | None = None,
 ) -> ServingNode:
     """Put a node together from its state directory.
 
@@ -363,6 +364,7 @@ def open_node(
             free one from ``LINK_PORT`` on.
         listen: who can reach it.
         relay: URL of an iroh relay for nodes behind NAT, or empty.
+        clock: its time; ``None`` for the system's.
 
     Raises:
         StateInUseError: another process serves this node.
@@ -372,21 +374,25 @@ def open_node(
     """
     store = _open_store(state)
     try:
-        return _assemble(state, store, port, listen, relay)
+        return _assemble(state, store, port, listen, relay, clock or SteadyClock())
     except BaseException:
         store.close()
         raise
 
 
-def _assemble(
-    state: Path, store: SqliteStore, port: int | None, listen: Listen, relay: str
+def _assemble(  # noqa: PLR0913 - as open_node
+    state: Path,
+    store: SqliteStore,
+    port: int | None,
+    listen: Listen,
+    relay: str,
+    clock: SteadyClock,
 ) -> ServingNode:
     settings = _settings_of(store, state)
     key = read_key(state / _NODE_KEY, KeyKind.NODE)
     if key is None:
         message = f"the node's key {state / _NODE_KEY} is gone: restore it, or join again"
         raise NotANodeError(message)
-    clock = SteadyClock()
     session = SigningKey.from_seed(secrets.token_bytes(32))
     cache = ContentCache()
     folder = Path(settings.folder) if settings.folder else None

@@ -71,6 +71,7 @@ from aiplatform.mesh_ide.node.events import (
     DeleteFile,
     EditText,
     Event,
+    FetchContents,
     FolderTouched,
     FolderUnwatched,
     GarbageReceived,
@@ -271,6 +272,10 @@ class NodeCore:
                 return [*self.workspace.watch(event.paths, now_ms)]
             case FolderUnwatched():
                 return [*self.workspace.scan(now_ms)] if self.is_first_sync_done else []
+            case FetchContents():
+                for blob, size in event.blobs:
+                    self.replication.fetcher.want(blob, size)
+                return self._replicating(self.replication.flush(now_ms))
             case GitMoved():
                 return [*self.workspace.git_moved(now_ms)]
             case EditText() | PutContent() | DeleteFile() | MoveFile():

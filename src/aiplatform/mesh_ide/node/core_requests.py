@@ -151,6 +151,7 @@ class RequestsCore:
     def _put(self, file: FileId, request: PutContent, now_ms: int) -> Out:
         state = self._ledger.state(file)
         assert state is not None, "checked when the request came"
+        self._folder.mark_archived((request.blob,))
         content = content_of(state)
         if content is not None and content[0] == request.blob and mode_of(state) == request.mode:
             self._ledger.release((file,))
@@ -181,6 +182,7 @@ class RequestsCore:
         problem = self._path_problem(path)
         if problem is not None:
             return [Replied(request.tag, problem)]
+        self._folder.mark_archived((request.blob,))
         file = self._new_file_id()
         self._ledger.claim(file)
         draft = self._ledger.draft_genesis(

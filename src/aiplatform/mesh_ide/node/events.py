@@ -73,6 +73,12 @@ class LinkQueueFull(Struct, frozen=True):
     peer: NodeId
 
 
+class FetchContents(Struct, frozen=True):
+    """Somebody here wants to look at old contents (with their sizes) that peers may have."""
+
+    blobs: tuple[tuple[BlobHash, int], ...]
+
+
 # --- requests: each is answered by one ``Replied`` with its tag ------------------------------
 
 
@@ -179,6 +185,7 @@ Event = (
     | FolderUnwatched
     | GitMoved
     | LinkQueueFull
+    | FetchContents
     | JobResult
     | Request
 )
@@ -222,6 +229,7 @@ __all__ = [
     "Disconnect",
     "EditText",
     "Event",
+    "FetchContents",
     "FolderTouched",
     "FolderUnwatched",
     "GarbageReceived",

@@ -234,20 +234,25 @@ class JobRunner:
         if content is None:
             return DerivedUpdate(file, DeriveOutcome.CONTENT_MISSING)
         text = content.decode()
-        lineage, base, branch, is_before = item.lineage, item.base, item.branch, False
+        lineage, base, branch = item.lineage, item.base, item.branch
+        is_before: bool | None = False
         try:
-            if item.base_before and self._is_nearer_before(item, text):
+            if item.base_before:
+                is_before = self._is_nearer_before(item, text)
+            if is_before is None:
+                return DerivedUpdate(file, DeriveOutcome.BASE_MISSING)
+            if is_before:
                 lineage = item.lineage_before or lineage
-                base, branch, is_before = item.base_before, item.branch_before, True
+                base, branch = item.base_before, item.branch_before
             root = self._root(lineage)
             if root is None:
-                return DerivedUpdate(file, DeriveOutcome.BASE_MISSING, is_from_before=is_before)
+                return DerivedUpdate(file, DeriveOutcome.BASE_MISSING)
             payload = self._texts.derive_update(
                 root, self._entries(lineage, base), base, text, self.session, branch
             )
         except MeshIDEError:
             # An entry of the history cannot be imported: the new content stands on its own.
-            return DerivedUpdate(file, DeriveOutcome.BASE_MISSING, is_from_before=is_before)
+            return DerivedUpdate(file, DeriveOutcome.TOO_DIFFERENT)
         if payload is None:
             outcome = DeriveOutcome.TOO_DIFFERENT
             return DerivedUpdate(file, outcome, is_from_before=is_before)
@@ -259,12 +264,15 @@ class JobRunner:
             return None
         return self._texts.text_at(root, self._entries(lineage, heads), heads)
 
-    def _is_nearer_before(self, item: DeriveUpdate, text: str) -> bool:
-        """Return whether the text before our write explains the new one with fewer changes."""
+    def _is_nearer_before(self, item: DeriveUpdate, text: str) -> bool | None:
+        """Return whether the text before our write explains the new one with fewer changes.
+
+        ``None``: one of the two texts cannot be had now.
+        """
         now = self._text(item.lineage, item.base)
         before = self._text(item.lineage_before or item.lineage, item.base_before)
         if now is None or before is None:
-            return False
+            return None
         return changed_characters(before, text) < changed_characters(now, text)
 
     def _splice(self, job: SpliceText) -> TextSpliced:

@@ -50,6 +50,10 @@ class Fetcher:
         """Return how many contents are missing."""
         return len(self._wants)
 
+    def is_wanted(self, blob: BlobHash) -> bool:
+        """Return whether a content is missing and may still come."""
+        return blob in self._wants
+
     def want(self, blob: BlobHash, size: int) -> None:
         """Add a missing content."""
         if blob not in self._wants:

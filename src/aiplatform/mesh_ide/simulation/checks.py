@@ -150,12 +150,12 @@ def _bytes_of(world: World, node: SimulatedNode, blob: BlobHash) -> bytes | None
 
 
 def repetitions(world: World) -> Iterator[str]:
-    """Yield tokens that two entries of one file brought in: an edit was applied twice."""
+    """Yield tokens that two entries of one text brought in: an edit was applied twice."""
     node = members_of(world)[0]
     blobs = world.oracle.contents
     for file in sorted(node.core.ledger.files()):
         content: dict[bytes, frozenset[bytes]] = {}
-        brought: dict[bytes, int] = {}
+        brought: dict[tuple[bytes, bytes], int] = {}
         for known in node.store.entries_of(file):
             entry = known.entry
             result = blobs.get(entry.result) if entry.result is not None else b""
@@ -167,9 +167,11 @@ def repetitions(world: World) -> Iterator[str]:
             before: set[bytes] = set()
             for parent in entry.parents:
                 before |= content.get(parent.id, frozenset())
-            for token in here - before:
-                brought[token] = brought.get(token, 0) + 1
-        for token, times in brought.items():
+            is_update = entry.kind is EntryKind.UPDATE
+            lineage = entry.lineage if is_update else known.ref.id
+            for token in here - before if is_update else here:
+                brought[lineage, token] = brought.get((lineage, token), 0) + 1
+        for (_, token), times in brought.items():
             if times > 1 and token not in world.oracle.may_return:
                 yield f"{times} entries of file {short(file)} brought in {token!r}"
 

@@ -91,6 +91,14 @@ class Factory:
         return SimulatedDisk()
 
 
+class OwnWrite(Struct, frozen=True):
+    """A change of the folder by the node itself."""
+
+    at_us: int
+    before: bytes | None
+    after: bytes | None
+
+
 class Running(Struct):
     """A lane's work under way."""
 
@@ -119,7 +127,8 @@ class SimulatedNode:
         self.known_addresses: dict[NodeId, tuple[str, ...]] = {}
         self.has_joined = True
         self.events = 0
-        self.own_writes: dict[str, tuple[int, bytes]] = {}
+        self.git_us = -(10**9)
+        self.own_writes: dict[str, OwnWrite] = {}
         self._told_disk: dict[str, None] = {}
         self._is_watch_due = False
 
@@ -324,8 +333,9 @@ class SimulatedNode:
             self.crash()
             return
         for path, content in stood.items():
-            if self.disk.folder.read(path) != content:
-                self.own_writes[path] = (self.world.agenda.now_us, content)
+            after = self.disk.folder.read(path)
+            if after != content:
+                self.own_writes[path] = OwnWrite(self.world.agenda.now_us, content, after)
         self._running.pop(lane)
         if lane is Lane.FOLDER:
             self.folder_changed()
@@ -333,12 +343,12 @@ class SimulatedNode:
             self._deliver(lane, result)
         self._run_lane(lane)
 
-    def _standing_before(self, job: Job) -> dict[str, bytes]:
+    def _standing_before(self, job: Job) -> dict[str, bytes | None]:
         """Return what stands where a job is about to write (a program may have read that)."""
         if not isinstance(job, ApplyWrites):
             return {}
         paths = (planned.write.path for planned in job.writes)
-        return {p: content for p in paths if (content := self.disk.folder.read(p)) is not None}
+        return {path: self.disk.folder.read(path) for path in paths}
 
     def _tell_oracle(self, group: list[Persist], results: list[JobResult]) -> None:
         for job, result in zip(group, results, strict=True):

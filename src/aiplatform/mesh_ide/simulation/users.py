@@ -28,6 +28,9 @@ _STALE_MS: Final = 900
 """A program that saves what it read longer ago than this may write over what came meanwhile; the
 node takes its word (``OWN_WRITE_MS``, less what watcher and jobs take)."""
 
+_GIT_MS: Final = 2500
+"""So long a write counts as git's (``GIT_ACTIVE_MS``, and what watcher and jobs take)."""
+
 Operation = Callable[["Users", "SimulatedNode"], None]
 
 
@@ -198,10 +201,15 @@ class Users:
                 return
             content = self._inserted(read)
             unseen = tokens_of(standing) - tokens_of(read)
-            written_us, before = node.own_writes.get(path, (0, b""))
-            is_recent = self._world.agenda.now_us - written_us < _STALE_MS * US_PER_MS
-            is_calm = node.is_running and node.incarnation == incarnation
-            if not (is_calm and is_recent and before == read):
+            write = node.own_writes.get(path)
+            is_recent = (
+                write is not None
+                and self._world.agenda.now_us - write.at_us < _STALE_MS * US_PER_MS
+                and (write.before, write.after) == (read, standing)
+            )
+            is_git = self._world.agenda.now_us - node.git_us < _GIT_MS * US_PER_MS
+            is_calm = node.is_running and node.incarnation == incarnation and not is_git
+            if not (is_calm and is_recent):
                 self._oracle.gave_up(unseen)
             self._oracle.may_return.update(tokens_of(read) - tokens_of(standing))
             self.save(node, path, content)
@@ -218,6 +226,7 @@ class Users:
             kept = lines[: len(lines) // 2]
             self._oracle.gave_up(tokens_of(content) - tokens_of(b"".join(kept)))
             self.save(node, path, b"".join(kept) + self.line().encode())
+        node.git_us = self._world.agenda.now_us
         node.post(GitMoved())
 
     # --- the API -----------------------------------------------------------------------------

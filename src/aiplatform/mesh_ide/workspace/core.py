@@ -139,6 +139,7 @@ class WorkspaceCore:
             + len(self._dirty)
             + len(self._to_observe)
             + len(self._observer.look_again)
+            + self._observer.deriving
             + len(self.deletions.vanished)
             + int(self._is_scanning or self._is_observing)
         )
@@ -345,15 +346,25 @@ class WorkspaceCore:
             if len(heads) > 1:
                 merged = Merged(text.heads, text.blob, text.size)
                 self._ledger.replace_state(replace(state, merged=merged))
+            if self._is_hidden(text.file) and not self.folder.holds(text.blob):
+                self.applier.shelf[text.blob] = text.file
+                out.append(ArchiveBlobs((self.folder.source(text.blob),)))
             for path in self.applier.on_content((text.blob,)):
                 self._dirty[path] = None
         return out + self._flush(now_ms)
+
+    def _is_hidden(self, file: FileId) -> bool:
+        """Return whether a file stands nowhere: others own its path, or it is a folder."""
+        index = self._ledger.index
+        path = index.path_of(file)
+        return path is not None and (index.owner(path) != file or index.has_below(path))
 
     def on_content(self, blobs: Iterable[BlobHash], now_ms: int) -> Out:
         """Contents arrived from a peer."""
         arrived = tuple(blobs)
         for path in self.applier.on_content(arrived):
             self._dirty[path] = None
+        self._observer.retry_baseless(frozenset(arrived), now_ms)
         shelved = [blob for blob in arrived if blob in self.applier.shelf]
         out: Out = []
         if shelved:
@@ -418,6 +429,7 @@ class WorkspaceCore:
             self._to_observe["."] = None
         self._dirty.update(dict.fromkeys(self.applier.take_retries(now_ms)))
         self._look_again()
+        self._observer.retry_baseless(None, now_ms)
         out.extend(self._flush(now_ms))
         out.extend(self._archive(now_ms, is_busy=is_busy))
         if self.folder.has_unsaved() or self.deletions.unsaved:
@@ -447,6 +459,10 @@ class WorkspaceCore:
             if not self.deletions.is_waiting(path):
                 self.applier.consider(path)
         out.extend(self._observer.take_derivations())
+        for blob, (file, size) in self._observer.bases_wanted.items():
+            self.applier.shelf[blob] = file
+            self.applier.wanted[blob] = (file, size)
+        self._observer.bases_wanted.clear()
         out.extend(self.applier.take_merges())
         writes = self.applier.take_writes() if self._applying < APPLYING_MAX else []
         if writes:

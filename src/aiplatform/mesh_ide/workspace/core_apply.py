@@ -24,7 +24,7 @@ from aiplatform.mesh_ide.documents.state import (
 from aiplatform.mesh_ide.model.entries import EntryRef
 from aiplatform.mesh_ide.model.enums import EntryKind
 from aiplatform.mesh_ide.model.ids import BlobHash, FileId
-from aiplatform.mesh_ide.ports.filetree import FileWrite, Observation, WriteOutcome
+from aiplatform.mesh_ide.ports.filetree import FileStat, FileWrite, Observation, WriteOutcome
 from aiplatform.mesh_ide.ports.jobs import (
     ApplyWrites,
     Materialise,
@@ -90,13 +90,14 @@ class Applier:
         if standing is not None and self._ledger.is_claimed(standing.file):
             return
         owner = self._ledger.index.owner(path)
-        if owner is None or self._ledger.index.has_below(path):
+        is_folder = self._ledger.index.has_below(path)
+        self._shelve_hidden(path, None if is_folder else owner)
+        if owner is None or is_folder:
             if standing is not None and standing.heads:
                 self._plan_absence(path, standing)
             return
         if self._ledger.is_claimed(owner):
             return
-        self._shelve_hidden(path, owner)
         state = self._ledger.state(owner)
         assert state is not None, "an owner has a state"
         content = content_of(state)
@@ -105,19 +106,27 @@ class Applier:
             return
         self._plan_presence(path, standing, state, content)
 
-    def _shelve_hidden(self, path: str, owner: FileId) -> None:
+    def _shelve_hidden(self, path: str, shown: FileId | None) -> None:
         """See to contents that stand nowhere: other claims on the path, rivals in a conflict."""
         for file in self._ledger.index.claims(path):
             state = self._ledger.state(file)
-            if state is None or (file == owner and len(state.heads) == 1):
+            if state is None or (file == shown and len(state.heads) == 1):
                 continue
-            shown = winning(state)
+            winners = winning(state)
             for head in living(state):
-                if head.blob is None or (file == owner and head in shown):
+                if head.blob is None or head in winners:
                     continue
                 if not self._folder.holds(head.blob) and head.blob not in self.shelf:
                     self.shelf[head.blob] = file
                     self.wanted[head.blob] = (file, head.size)
+            if file == shown or not winners:
+                continue
+            content = content_of(state)
+            if content is None:
+                self._want_merge(state)
+            elif not self._folder.holds(content[0]) and content[0] not in self.shelf:
+                self.shelf[content[0]] = file
+                self._obtain(path, state, *content)
 
     def _plan_absence(self, path: str, standing: Standing) -> None:
         disk = self._folder.get(path)
@@ -286,8 +295,7 @@ class Applier:
                 if target is None:
                     self._folder.put(path, None)
                 else:
-                    done = DiskState(target, outcome.stat, before=disk.now, written_ms=now_ms)
-                    self._folder.put(path, done)
+                    self._folder.put(path, _written(disk, target, outcome.stat, now_ms))
                 continue
             is_nothing = disk.now is None
             kept = None if is_nothing else replace(disk, planned=None, is_leaving=False)
@@ -336,3 +344,11 @@ class Applier:
         for path in due:
             self.failed[path] = (now_ms, self.failed[path][1])
         return due + sorted(waiting)
+
+
+def _written(old: DiskState, target: Standing, stat: FileStat | None, now_ms: int) -> DiskState:
+    """Return the state of a path after our write."""
+    if old.before is not None and old.now is not None and old.now.blob == target.blob:
+        # Only the mode is another: who read before our last change of the content still did.
+        return DiskState(target, stat, before=old.before, written_ms=old.written_ms)
+    return DiskState(target, stat, before=old.now, written_ms=now_ms)

@@ -33,7 +33,7 @@ from aiplatform.mesh_ide.documents.state import (
 )
 from aiplatform.mesh_ide.model.entries import EntryDraft, EntryRef, Principal
 from aiplatform.mesh_ide.model.enums import BaseInference
-from aiplatform.mesh_ide.model.ids import EntryId, FileId
+from aiplatform.mesh_ide.model.ids import BlobHash, EntryId, FileId
 from aiplatform.mesh_ide.ports.filetree import Observation
 from aiplatform.mesh_ide.ports.jobs import (
     BlobSource,
@@ -46,6 +46,7 @@ from aiplatform.mesh_ide.ports.jobs import (
 )
 from aiplatform.mesh_ide.workspace.folder import Folder
 from aiplatform.mesh_ide.workspace.records import (
+    BASE_PATIENCE_MS,
     GIT_ACTIVE_MS,
     OWN_WRITE_MS,
     DiskState,
@@ -71,6 +72,8 @@ class _Edit(Struct):
     branch_before: int
     base_before: tuple[EntryRef, ...]
     lineage_before: EntryId
+    deadline_ms: int = 0
+    """Until when a missing base is waited for (0: it was not missing)."""
 
 
 class Observer:
@@ -97,6 +100,8 @@ class Observer:
         self._new_file_id = new_file_id
         self._edits: dict[FileId, _Edit] = {}
         self._derivations: list[DeriveUpdate] = []
+        self._baseless: dict[FileId, DeriveUpdate] = {}
+        self.bases_wanted: dict[BlobHash, tuple[FileId, int]] = {}
         self._submitted: dict[int, tuple[str, ...]] = {}
         self._next_tag = UNTAGGED
         self.look_again: dict[str, None] = {}
@@ -335,6 +340,11 @@ class Observer:
             lineage_before=lineage_before,
         )
 
+    @property
+    def deriving(self) -> int:
+        """Return how many edits wait for their operations."""
+        return len(self._edits)
+
     def take_derivations(self) -> list[Job | Notice]:
         """Hand out the derivations that gathered, in bounded batches."""
         gathered, self._derivations = self._derivations, []
@@ -346,15 +356,19 @@ class Observer:
     def on_derived(self, result: UpdatesDerived, now_ms: int) -> list[Job | Notice]:
         """Submit edits whose operations are known."""
         out: list[Job | Notice] = []
-        for derived in result.results:
-            edit = self._edits.pop(derived.file, None)
-            if edit is None:
+        for item, derived in zip(result.items, result.results, strict=True):
+            edit = self._edits[derived.file]
+            if derived.outcome is DeriveOutcome.BASE_MISSING and self._await_base(item, now_ms):
                 continue
+            del self._edits[derived.file]
             if derived.outcome is DeriveOutcome.CONTENT_MISSING:
                 self._ledger.release((derived.file,))
                 self.look_again[edit.path] = None
                 continue
-            if derived.is_from_before:
+            is_open = derived.outcome is DeriveOutcome.BASE_MISSING and item.base_before
+            if derived.is_from_before or is_open:
+                # Where nobody can tell any more what the writer had read, the answer that
+                # supersedes less is the safe one: it can only lead to a conflict.
                 edit.base, edit.lineage = edit.base_before, edit.lineage_before
                 edit.branch = edit.branch_before
                 edit.inference = BaseInference.BEFORE_OUR_WRITE
@@ -362,6 +376,33 @@ class Observer:
             payload = derived.payload if is_derived else None
             out.extend(self._submit_edit(edit, payload, now_ms))
         return out
+
+    def _await_base(self, item: DeriveUpdate, now_ms: int) -> bool:
+        """Let an edit wait until a peer has sent what it builds on; ``False``: long enough."""
+        file = item.lineage.file
+        edit = self._edits[file]
+        edit.deadline_ms = edit.deadline_ms or now_ms + BASE_PATIENCE_MS
+        if now_ms >= edit.deadline_ms:
+            return False
+        self._baseless[file] = item
+        known = self._ledger.state(file)
+        for lineage in (item.lineage, item.lineage_before):
+            if lineage is None or known is None:
+                continue
+            root = known.root(lineage.root.id)
+            if root.blob not in self._folder.archived:
+                self.bases_wanted[root.blob] = (file, root.size)
+        return True
+
+    def retry_baseless(self, blobs: frozenset[BlobHash] | None, now_ms: int) -> None:
+        """Derive again what waited for these contents (``None``: what waited long enough)."""
+        for file, item in list(self._baseless.items()):
+            roots = {item.lineage.content.blob}
+            if item.lineage_before is not None:
+                roots.add(item.lineage_before.content.blob)
+            if now_ms >= self._edits[file].deadline_ms if blobs is None else roots & blobs:
+                del self._baseless[file]
+                self._derivations.append(item)
 
     def _submit_edit(self, edit: _Edit, payload: bytes | None, now_ms: int) -> list[Job | Notice]:
         stat, blob, file = edit.seen.stat, edit.seen.blob, edit.file

@@ -19,6 +19,10 @@ OWN_WRITE_MS: Final = 2000
 GIT_ACTIVE_MS: Final = 2000
 """How long after HEAD or the index moved a change in the folder is taken for git's."""
 
+BASE_PATIENCE_MS: Final = 3000
+"""How long an edit waits for a peer to send what it builds on, if a program overwrote that here
+before it was archived; then it becomes a replace."""
+
 SETTLE_MS: Final = 150
 """How long a vanished path may be half of a rename. Editors' save-by-rename takes under 10 ms;
 ``watchfiles`` may report the halves of a folder's rename in two batches."""

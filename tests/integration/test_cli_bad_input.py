@@ -1,0 +1,142 @@
+"""What goes wrong gets a clear message, a documented exit code, and loses nothing."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+import pytest
+
+from tests.integration.machines import Machines, founded, joined, machines
+
+__all__ = ["machines"]
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def test_a_second_up_of_one_folder_names_who_serves_it(machines: Machines) -> None:
+    """One node, one process."""
+    alpha = founded(machines("alpha"))
+    pid = alpha.json("status")["pid"]
+    for words in (("up",), ("up", "--detach")):
+        refused = alpha.run(*words, code=1).stderr
+        assert f"by process {pid}" in refused
+    assert alpha.json("status")["pid"] == pid
+
+
+def test_tickets_that_are_wrong_used_expired_or_truncated_are_refused(machines: Machines) -> None:
+    """Each with its own words; nothing is left behind, and the ticket that is good still works."""
+    alpha = founded(machines("alpha"), a_txt="a\n")
+    good = alpha.json("share")["ticket"]
+    brief = alpha.json("share", "--expires", "0.01s")["ticket"]
+    beta = machines("beta")
+    beta.folder.rmdir()
+    words = ("--detach", "--name", "beta")
+    assert "not a ticket" in beta.run("join", "hello", *words, cwd=beta.root, code=2).stderr
+    cut = beta.run("join", good[:-20], *words, cwd=beta.root, code=2).stderr
+    assert "cut off or was changed" in cut
+    time.sleep(0.02)  # what is tested is that time passes
+    expired = beta.run("join", brief, *words, cwd=beta.root, code=4).stderr
+    assert "expired" in expired
+    assert not beta.folder.exists()
+    beta.run("join", good, *words, cwd=beta.root)
+    assert beta.folder.is_dir(), "named after the workspace"
+    gamma = machines("gamma")
+    used = gamma.run("join", good, str(gamma.folder), *words, code=4).stderr
+    assert "joined with this ticket already" in used
+    alpha.run("down")
+    lost = machines("delta")
+    unreachable = lost.run(
+        "join", good, str(lost.folder), *words, "--timeout", "2", code=3
+    ).stderr
+    assert unreachable.count("\n") <= 2, "a message, not a traceback"
+
+
+def test_a_port_in_use_is_named(machines: Machines) -> None:
+    """A port that was asked for is taken or refused, never another one."""
+    alpha = machines("alpha")
+    alpha.run("init")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        for words in (("--detach",), ()):
+            refused = alpha.run("up", "--port", str(port), *words, code=2).stderr
+            assert f"port {port} is taken" in refused
+
+
+def test_no_workspace_no_node_and_bad_usage_each_have_their_code(machines: Machines) -> None:
+    """Exit codes 2, and messages that say what to do next."""
+    alpha = machines("alpha")
+    assert "mesh init" in alpha.run("status", code=2).stderr
+    alpha.run("init")
+    assert "mesh up" in alpha.run("status", code=2).stderr
+    assert "already" in alpha.run("init", code=2).stderr
+    inner = alpha.folder / "inner"
+    inner.mkdir()
+    assert "lies in" in alpha.run("init", cwd=inner, code=2).stderr
+    assert "nothing to stop" in alpha.run("down", code=2).stderr
+    alpha.run("nonsense", code=2)
+    alpha.run("status", "--nonsense", code=2)
+    assert "no role" in founded(machines("beta")).run("share", "--role", "king", code=2).stderr
+
+
+def test_a_folder_moved_away_under_a_node_deletes_nothing(machines: Machines) -> None:
+    """The node says so and waits; back in place, it goes on."""
+    alpha = founded(machines("alpha"), a_txt="a\n", b_txt="b\n")
+    beta = joined(machines("beta"), alpha)
+    away = alpha.root / "away"
+    alpha.folder.rename(away)
+    status = alpha.json("sync", "-C", str(away), cwd=alpha.root)
+    assert not status["is_done"]
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        status = alpha.json("status", "-C", str(away), cwd=alpha.root)
+        if status["problems"]:
+            break
+    assert "gone" in status["problems"][0]
+    assert {"a.txt", "b.txt"} == set(beta.files())
+    away.rename(alpha.folder)
+    alpha.write("a.txt", "a again\n")
+    alpha.sync()
+    assert beta.read("a.txt") == "a again\n"
+
+
+def test_a_folder_moved_while_nobody_serves_it_is_found_again(machines: Machines) -> None:
+    """The registry knows a folder by its inode too."""
+    alpha = founded(machines("alpha"), a_txt="a\n")
+    alpha.run("down")
+    moved = alpha.root / "moved"
+    alpha.folder.rename(moved)
+    assert "there is no folder" in alpha.run(
+        "up", "-C", str(alpha.folder), "--detach", cwd=alpha.root, code=2
+    ).stderr
+    alpha.run("up", "--detach", cwd=moved)
+    assert alpha.json("status", cwd=moved)["folder"] == str(moved)
+
+
+def test_sync_names_who_is_missing_and_ends_with_124(machines: Machines) -> None:
+    """An offline member has not got everything."""
+    alpha = founded(machines("alpha"), a_txt="a\n")
+    beta = joined(machines("beta"), alpha)
+    beta.run("down")
+    late = alpha.run("sync", "--wait", "--timeout", "0.5", code=124).stderr
+    assert "beta is offline" in late
+    alpha.sync("--online")
+
+
+def test_ping_of_a_node_that_is_down_ends_with_3(machines: Machines) -> None:
+    """Unreachable is its own exit code; an unknown name is wrong usage."""
+    alpha = founded(machines("alpha"))
+    beta = joined(machines("beta"), alpha)
+    beta.run("down")
+    assert "not reachable" in alpha.run("ping", "beta", code=3).stderr
+    assert "nobody here is called" in alpha.run("ping", "nobody", code=2).stderr
+
+
+def test_what_is_skipped_says_why(machines: Machines) -> None:
+    """Secrets and ignored files stay at home."""
+    alpha = founded(machines("alpha"), _gitignore="*.log\n", _env="KEY=1\n", x_log="log\n")
+    skipped = {file["path"]: file["reason"] for file in alpha.json("skipped")["files"]}
+    assert skipped.get(".env") == "secret"
+    assert alpha.json("why", ".env")["state"] == "SKIPPED"
+    assert alpha.json("why", "nothing.txt")["state"] == "UNKNOWN"

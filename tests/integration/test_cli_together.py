@@ -1,0 +1,179 @@
+"""Two real processes and one folder, by the command line alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.integration.machines import Machine, Machines, founded, joined, machines
+
+__all__ = ["machines"]  # a fixture is found by its name in the module
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def both(one: Machine, two: Machine) -> None:
+    one.sync()
+    two.sync()
+    assert one.files() == two.files()
+
+
+def test_an_edit_on_either_side_is_on_the_other_and_two_at_once_are_merged(
+    machines: Machines,
+) -> None:
+    """Join with a ticket, edit here, there, and in one file on both sides at once."""
+    alpha = founded(machines("alpha"), README_md="# Rocket\n\nIt flies.\n", src__main_py="print()\n")
+    beta = joined(machines("beta"), alpha)
+    assert beta.read("README.md") == "# Rocket\n\nIt flies.\n"
+    alpha.write("README.md", "# Rocket\n\nIt flies.\nHigh.\n")
+    beta.write("README.md", "# A rocket\n\nIt flies.\n")
+    beta.write("src/new.py", "new = True\n")
+    both(alpha, beta)
+    assert alpha.read("README.md") == "# A rocket\n\nIt flies.\nHigh.\n"
+    assert alpha.read("src/new.py") == "new = True\n"
+
+    history = beta.json("history", "README.md")
+    assert [3, 1] == [history["versions"][0]["version"], history["versions"][-1]["version"]] or (
+        {v["version"] for v in history["versions"]} == {1, 2}
+    ), "two saves after the first one, in a row or apart"
+    assert {"alpha", "beta"} == {version["node"] for version in history["versions"]}
+
+    blame = alpha.json("blame", "README.md")["lines"]
+    assert [("# A rocket", "beta"), ("It flies.", "alpha"), ("High.", "alpha")] == [
+        (line["text"], line["node"]) for line in blame if line["text"]
+    ]
+
+    status = alpha.json("status")
+    assert status["is_synced"]
+    assert ["online"] == [peer["state"] for peer in status["peers"]]
+    assert alpha.json("status")["heads"] == beta.json("status")["heads"]
+    ping = alpha.json("ping", "beta", "--count", "2")
+    assert ping["received"] == 2
+    assert 0 < ping["rtt_ms_min"] < 1000
+    why = alpha.json("why", "README.md")
+    assert why["state"] == "SYNCED"
+    assert [True] == [replica["has_it"] for replica in why["replicas"]]
+
+
+def test_offline_edits_on_both_sides_are_merged_when_they_meet(machines: Machines) -> None:
+    """Stop one node, edit both folders, start it again."""
+    alpha = founded(machines("alpha"), a_txt="one\ntwo\nthree\n", b_txt="b\n")
+    beta = joined(machines("beta"), alpha)
+    beta.run("down")
+    alpha.write("a.txt", "ONE\ntwo\nthree\n")
+    beta.write("a.txt", "one\ntwo\nTHREE\n")
+    (beta.folder / "b.txt").rename(beta.folder / "c.txt")
+    beta.up()
+    both(alpha, beta)
+    assert alpha.read("a.txt") == "ONE\ntwo\nTHREE\n"
+    assert {"a.txt", "c.txt"} == set(alpha.files())
+
+
+def test_a_killed_node_goes_on_where_it_was(machines: Machines) -> None:
+    """``kill -9`` leaves a socket behind; the next ``up`` replaces it and nothing is lost."""
+    alpha = founded(machines("alpha"), a_txt="one\n")
+    beta = joined(machines("beta"), alpha)
+    beta.write("a.txt", "one\ntwo\n")
+    both(alpha, beta)
+    os.kill(beta.json("status")["pid"], signal.SIGKILL)
+    assert "run `mesh up`" in beta.run("status", code=2).stderr
+    beta.write("a.txt", "one\ntwo\nthree\n")
+    beta.up()
+    both(alpha, beta)
+    assert alpha.read("a.txt") == "one\ntwo\nthree\n"
+
+
+def test_a_deleted_file_and_an_old_version_come_back(machines: Machines) -> None:
+    """Restores are new versions, on every node, whoever still has the content."""
+    alpha = founded(machines("alpha"), a_txt="first\n", gone_txt="precious\n")
+    beta = joined(machines("beta"), alpha)
+    alpha.write("a.txt", "second\n")
+    (beta.folder / "gone.txt").unlink()
+    both(alpha, beta)
+    assert ["gone.txt"] == [file["path"] for file in alpha.json("restore", "--list")["files"]]
+    assert alpha.run("cat", "gone.txt").stdout == "precious\n"
+    beta.run("restore", "gone.txt")
+    alpha.run("restore", "a.txt", "--version", "1")
+    both(alpha, beta)
+    assert {"a.txt": b"first\n", "gone.txt": b"precious\n"} == alpha.files()
+    assert alpha.run("restore", "a.txt", code=1).stderr.startswith("mesh: a.txt is not deleted")
+    assert "no version 99" in alpha.run("restore", "a.txt", "--version", "99", code=1).stderr
+
+
+def test_conflicts_are_listed_resolved_and_can_be_undone(machines: Machines) -> None:
+    """Two versions of a binary, and two files of one name."""
+    alpha = founded(machines("alpha"))
+    (alpha.folder / "logo.bin").write_bytes(b"\0first")
+    beta = joined(machines("beta"), alpha)
+    beta.run("down")
+    (alpha.folder / "logo.bin").write_bytes(b"\0alpha")
+    (beta.folder / "logo.bin").write_bytes(b"\0beta")
+    alpha.write("same.txt", "of alpha\n")
+    beta.write("same.txt", "of beta\n")
+    beta.up()
+    both(alpha, beta)
+    conflicts = beta.json("conflicts")["conflicts"]
+    assert [("logo.bin", "versions"), ("same.txt", "files")] == [
+        (conflict["path"], conflict["kind"]) for conflict in conflicts
+    ]
+    assert alpha.run("conflicts", "--check", code=5).stdout
+    assert "choose among" in alpha.run("resolve", "logo.bin", "nobody", code=2).stderr
+    undo = alpha.json("resolve", "logo.bin", "beta")["undo"]
+    alpha.run("resolve", "same.txt", "alpha")
+    both(alpha, beta)
+    assert {"logo.bin": b"\0beta", "same.txt": b"of alpha\n"} == beta.files()
+    assert beta.json("conflicts")["conflicts"] == []
+    alpha.run(*undo.split()[1:])
+    both(alpha, beta)
+    assert beta.files()["logo.bin"] == b"\0alpha"
+
+
+def test_a_mass_deletion_is_held_until_somebody_decides(machines: Machines) -> None:
+    """Reject brings the files back, release deletes them everywhere."""
+    alpha = founded(machines("alpha"), **{f"f{n}_txt": f"{n}\n" for n in range(20)})
+    beta = joined(machines("beta"), alpha)
+    before = beta.files()
+    for path in list(alpha.files()):
+        (alpha.folder / path).unlink()
+    alpha.sync()
+    holds = alpha.json("held")["holds"]
+    assert [20] == [len(hold["paths"]) for hold in holds]
+    assert beta.files() == before
+    alpha.run("reject", str(holds[0]["id"]))
+    both(alpha, beta)
+    assert alpha.files() == before
+    for path in list(alpha.files()):
+        (alpha.folder / path).unlink()
+    alpha.sync()
+    alpha.run("release", str(alpha.json("held")["holds"][0]["id"]))
+    both(alpha, beta)
+    assert beta.files() == {}
+    assert "no hold 77" in alpha.run("release", "77", code=1).stderr
+
+
+def test_members_change_roles_leave_and_are_removed(machines: Machines) -> None:
+    """Roles hold, a node that left is no member, a removed one is refused."""
+    alpha = founded(machines("alpha"), a_txt="a\n")
+    beta = joined(machines("beta"), alpha)
+    gamma = joined(machines("gamma"), alpha, "--role", "read")
+    assert {"alpha": "admin", "beta": "edit", "gamma": "read"} == {
+        member["label"]: member["role"] for member in alpha.json("members")["members"]
+    }
+    assert "only admins" in beta.run("share", code=4).stderr
+    assert "may not" in gamma.run("restore", "a.txt", "--version", "1", code=4).stderr
+    alpha.run("members", "role", "gamma", "edit")
+    gamma.write("a.txt", "a\ngamma\n")
+    gamma.sync()
+    assert beta.read("a.txt") == "a\ngamma\n"
+    gamma.run("leave")
+    gamma.run("status", code=2)
+    assert gamma.read("a.txt") == "a\ngamma\n"
+    alpha.run("members", "remove", "beta")
+    assert ["alpha"] == [member["label"] for member in alpha.json("members")["members"]]
+    alpha.write("a.txt", "secret\n")
+    alpha.sync()
+    assert beta.read("a.txt") == "a\ngamma\n"
+    assert "last admin" in alpha.run("members", "role", "alpha", "edit", code=2).stderr
+    assert "only member" in alpha.run("leave", code=2).stderr
