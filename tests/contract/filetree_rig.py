@@ -56,6 +56,9 @@ class Cache:
         self.held[blob] = content
         self.kept.append(blob)
 
+    def forget(self, blob: BlobHash) -> None:
+        self.held.pop(blob, None)
+
     def read(self, blob: BlobHash, path: str | None = None) -> bytes | None:
         return self.held.get(blob)
 

@@ -1,6 +1,6 @@
 """Mesh IDE: a folder of code that is live on many machines, with no server needed.
 
-The package is layered; nothing imports upward or sideways (``pyproject.toml`` holds the contracts)::
+The package is layered; nothing imports upward or sideways (contracts in ``pyproject.toml``)::
 
     cli > server | simulation > api > node
         > replication | guardians | execution | workspace

@@ -24,6 +24,7 @@ from aiplatform.mesh_ide.model.ids import (
     WorkspaceId,
 )
 from aiplatform.mesh_ide.model.messages import (
+    Acquaintances,
     AnyMessage,
     BlobPart,
     BlobRequest,
@@ -42,6 +43,7 @@ from aiplatform.mesh_ide.model.messages import (
     Sent,
     Stored,
     Vectors,
+    Whereabouts,
 )
 from aiplatform.mesh_ide.ports.errors import BadFrameError
 from aiplatform.mesh_ide.ports.store import CHUNK_BYTES
@@ -143,6 +145,7 @@ messages: st.SearchStrategy[AnyMessage] = st.one_of(
     st.builds(BlobsMissing, tuples_of(hashes)),
     st.builds(Goodbye, texts),
     st.builds(Sent, numbers),
+    st.builds(Acquaintances, tuples_of(st.builds(Whereabouts, keys, tuples_of(names)))),
 )
 
 BROKEN: list[tuple[AnyMessage, str]] = [
@@ -161,6 +164,8 @@ BROKEN: list[tuple[AnyMessage, str]] = [
         r"certificate\[0\].signature has length 0",
     ),
     (RosterExchange((b"x",) * (RECORDS_MAX + 1)), "records has length 4097"),
+    (Acquaintances((Whereabouts(NodeId(KEY), ("",)),)), r"addresses\[\] has length 0"),
+    (Acquaintances((Whereabouts(NodeId(b"x"), ()),)), "node has length 1"),
     (RosterExchange((b"",)), r"records\[\] has length 0"),
     (RosterExchange((bytes(65 * 1024),)), "records"),
     (Certificates((msgspec.structs.replace(CERTIFICATE, node=NodeId(b"")),)), "node has length 0"),

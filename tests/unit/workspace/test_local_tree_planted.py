@@ -32,6 +32,9 @@ class Cache(dict[BlobHash, bytes]):
     def keep(self, blob: BlobHash, content: bytes) -> None:
         self[blob] = content
 
+    def forget(self, blob: BlobHash) -> None:
+        self.pop(blob, None)
+
     def read(self, blob: BlobHash, path: str | None = None) -> bytes | None:
         return self.get(blob)
 

@@ -8,8 +8,10 @@ with their ancestors: keeping them would need an unbounded waiting room.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from typing import Final, Protocol
+
+from msgspec import msgpack
 
 from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import (
@@ -22,7 +24,7 @@ from aiplatform.mesh_ide.documents.notices import (
 )
 from aiplatform.mesh_ide.documents.state import Refusal
 from aiplatform.mesh_ide.identity.subsets import subset
-from aiplatform.mesh_ide.model.entries import BatchSlice, KnownEntry
+from aiplatform.mesh_ide.model.entries import BatchSlice, EntryRef, KnownEntry
 from aiplatform.mesh_ide.model.ids import TREE_FILE, EntryId, FileId, NodeId, SessionId
 from aiplatform.mesh_ide.ports.jobs import (
     ImportTree,
@@ -38,6 +40,12 @@ from aiplatform.mesh_ide.ports.store import PutEntries, PutRecord, RecordKind, W
 _RECENT_MAX: Final = 8192
 """Dots remembered to catch an equivocation before its first half is on the disk; afterwards the
 store's unique key catches it."""
+
+_SUSPECTS_MAX: Final = 64
+"""One is enough to shut its author out."""
+
+_CONTRADICTS: Final = "two entries with one sequence number"
+"""A verdict: another entry with this dot was taken and may not be stored yet."""
 
 
 class AuthorPolicy(Protocol):
@@ -59,6 +67,7 @@ class Intake:
         self._ledger = ledger
         self._policy = policy
         self._recent: OrderedDict[tuple[SessionId, int], EntryId] = OrderedDict()
+        self._suspects: deque[tuple[NodeId, BatchSlice]] = deque(maxlen=_SUSPECTS_MAX)
         self._persisting: dict[
             int, tuple[NodeId, tuple[BatchSlice, ...], tuple[KnownEntry, ...]]
         ] = {}
@@ -70,7 +79,10 @@ class Intake:
     def on_verified(self, result: SlicesVerified, ticket: int) -> list[Job | Notice]:
         """Take what may be taken; persist it."""
         out: list[Job | Notice] = [
-            PeerMisbehaved(result.peer, fault.reason) for fault in result.faults
+            PeerMisbehaved(
+                result.peer, fault.reason, fault.proof, SessionId(fault.slice.header.session)
+            )
+            for fault in result.faults
         ]
         missing: dict[FileId, None] = {}
         objections: dict[str, None] = {}
@@ -83,8 +95,8 @@ class Intake:
                 verdict = self._consider(known, result.peer)
                 if verdict is True:
                     chosen.append(position)
-                elif isinstance(verdict, PeerMisbehaved):
-                    out.append(verdict)
+                elif verdict is _CONTRADICTS:
+                    self._suspects.append((result.peer, subset(piece, entries, [position])))
                 elif verdict is Refusal.MISSING_PARENTS:
                     missing[known.entry.file] = None
                 elif isinstance(verdict, str):
@@ -100,13 +112,23 @@ class Intake:
             out.append(ParentsMissing(result.peer, tuple(missing)))
         if taken:
             out.extend(self._store(result.peer, tuple(stored), taken, writes, ticket))
+        elif not self._persisting:
+            out.extend(self._verify_suspects())
         return out
 
-    def _consider(self, known: KnownEntry, peer: NodeId) -> bool | Refusal | str | PeerMisbehaved:
+    def _verify_suspects(self) -> list[Job | Notice]:
+        """Look again at what contradicts an entry that was not stored yet: now it is, or soon.
+
+        Only the store has both with their signatures, which is what makes it a proof.
+        """
+        suspects, self._suspects = self._suspects, deque(maxlen=_SUSPECTS_MAX)
+        return [VerifySlices(peer, (piece,)) for peer, piece in suspects]
+
+    def _consider(self, known: KnownEntry, peer: NodeId) -> bool | Refusal | str:
         dot = (known.ref.session, known.ref.sequence)
         seen = self._recent.get(dot)
         if seen is not None and seen != known.ref.id:
-            return PeerMisbehaved(peer, "two entries with one sequence number", (known.encoded,))
+            return _CONTRADICTS
         objection = self._policy.objection(*dot, peer)
         if objection is not None:
             return objection
@@ -152,12 +174,17 @@ class Intake:
         files = tuple(dict.fromkeys(known.entry.file for known in taken))
         out: list[Job | Notice] = []
         for ref in result.refused:
-            proof = next(known.encoded for known in taken if known.ref == ref)
-            out.append(PeerMisbehaved(peer, "two entries with one sequence number", (proof,)))
+            piece = next(s for s in slices if _is_in(s, ref))
+            out.append(VerifySlices(peer, (piece,)))
         out.append(EntriesStored(slices, files, peer))
-        return out
+        return out + self._verify_suspects()
+
+
+def _is_in(piece: BatchSlice, ref: EntryRef) -> bool:
+    index = ref.sequence - piece.header.first_sequence
+    return piece.header.session == ref.session and index in piece.indexes
 
 
 def equivocation_record(session: SessionId, proof: tuple[bytes, ...]) -> PutRecord:
-    """Return the write that keeps the proof of an equivocation."""
-    return PutRecord(RecordKind.EQUIVOCATION, session, b"".join(proof))
+    """Return the write that keeps the proof of an equivocation: two encoded slices."""
+    return PutRecord(RecordKind.EQUIVOCATION, session, msgpack.encode(proof))

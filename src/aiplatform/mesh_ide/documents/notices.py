@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from aiplatform.mesh_ide.documents.places import PathChange
 from aiplatform.mesh_ide.model.entries import BatchSlice, EntryRef
-from aiplatform.mesh_ide.model.ids import FileId, NodeId
+from aiplatform.mesh_ide.model.ids import FileId, NodeId, SessionId
 
 
 class FilesChanged(Struct, frozen=True):
@@ -50,12 +50,14 @@ class ParentsMissing(Struct, frozen=True):
 class PeerMisbehaved(Struct, frozen=True):
     """A peer sent what no honest node sends.
 
-    ``proof`` holds, for an equivocation, the two contradicting entries.
+    ``proof`` holds, for an equivocation, the two contradicting entries as encoded slices, and
+    ``session`` names who signed both; ``peer``, who delivered the second one, may be honest.
     """
 
     peer: NodeId
     reason: str
     proof: tuple[bytes, ...] = ()
+    session: SessionId | None = None
 
 
 class StorageChanged(Struct, frozen=True):

@@ -43,6 +43,7 @@ from aiplatform.mesh_ide.model.ids import (
     KEY_BYTES,
 )
 from aiplatform.mesh_ide.model.messages import (
+    Acquaintances,
     AnyMessage,
     BlobRequest,
     Blobs,
@@ -106,6 +107,14 @@ _SLICE: Final[tuple[Rule, ...]] = (
     Sizes("entries", 1, _ENTRY_BYTES_MAX),
     SliceShape(),
 )
+MEMBERS_MAX: Final = 1024
+"""Members told of in one message; of more it takes several."""
+
+_WHEREABOUTS: Final[tuple[Rule, ...]] = (
+    Size("node", KEY_BYTES, KEY_BYTES),
+    Size("addresses", 0, 64),
+    Sizes("addresses", 1, 255),
+)
 _PART: Final[tuple[Rule, ...]] = (
     Size("blob", HASH_BYTES, HASH_BYTES),
     Number("size", 0, NUMBER_MAX),
@@ -129,6 +138,9 @@ LIMITS: Final[dict[type[Message], MessageLimits]] = {
             Size("capabilities", 0, 256),
             Sizes("capabilities", 1, 128),
         ),
+    ),
+    Acquaintances: MessageLimits(
+        1024 * _KIB, (Size("members", 0, MEMBERS_MAX), Each("members", _WHEREABOUTS))
     ),
     RosterExchange: MessageLimits(
         FRAME_BYTES_MAX, (Size("records", 0, RECORDS_MAX), Sizes("records", 1, 64 * _KIB))

@@ -21,6 +21,7 @@ from aiplatform.mesh_ide.model.entries import SessionCertificate
 from aiplatform.mesh_ide.model.enums import Channel, NodeType
 from aiplatform.mesh_ide.model.ids import NodeId, SessionId, WorkspaceId, short
 from aiplatform.mesh_ide.model.messages import (
+    Acquaintances,
     AnyMessage,
     Certificates,
     Goodbye,
@@ -28,6 +29,7 @@ from aiplatform.mesh_ide.model.messages import (
     Ping,
     Pong,
     RosterExchange,
+    Whereabouts,
 )
 
 PING_BUSY_MS: Final = 500
@@ -43,7 +45,9 @@ DIAL_LIMIT_MS: Final = 12_000
 
 CLOCK_SKEW_MS: Final = 24 * 3600 * 1000
 RECORDS_PER_MESSAGE_MAX: Final = 512
+MEMBERS_MAX: Final = 1024
 ADDRESSES_MAX: Final = 16
+_SHUT_OUT: Final = "shut out: it contradicted itself"
 
 
 class SayTo(Struct, frozen=True):
@@ -168,6 +172,8 @@ class MembershipCore:
             hello.certificate.session: hello.certificate
         }
         self.addresses: dict[NodeId, tuple[str, ...]] = {}
+        self.shut_out: set[NodeId] = set()
+        """Members who were caught saying two different things under one number."""
         self._links: dict[NodeId, _Link] = {}
 
     # --- start -------------------------------------------------------------------------------
@@ -178,14 +184,35 @@ class MembershipCore:
         certificates: Iterable[SessionCertificate],
         addresses: dict[NodeId, tuple[str, ...]],
         now_ms: int,
+        equivocators: Iterable[SessionId] = (),
     ) -> list[MembershipOutput]:
-        """Take what was remembered."""
+        """Take what was remembered; ``equivocators`` are sessions that contradicted themselves."""
         for encoded in records:
             known = open_record(encoded, self._workspace)
             self._records[known.id] = known
         self.certificates.update({c.session: c for c in certificates})
         self.addresses = dict(addresses)
+        for session in equivocators:
+            author = self.certificates.get(session)
+            if author is not None:
+                self.shut_out.add(author.node)
         return self._evaluate(now_ms)
+
+    def shut_out_author(self, session: SessionId, now_ms: int) -> list[MembershipOutput]:
+        """End and refuse the links of whose session contradicted itself, and its entries too.
+
+        Only this node's own decision, from a proof that it holds: the roster is for people.
+        """
+        certificate = self.certificates.get(session)
+        if certificate is None or certificate.node in {self._me, *self.shut_out}:
+            return []
+        self.shut_out.add(certificate.node)
+        label = self.label(certificate.node)
+        text = (
+            f"{label} is shut out: it signed two different entries under one number, which no "
+            "honest node does; the proof is kept. Remove it with: mesh members --remove"
+        )
+        return [Warned(text), *self._evaluate(now_ms)]
 
     def set_addresses(self, addresses: tuple[str, ...]) -> None:
         """Set where this node can be dialled."""
@@ -222,7 +249,7 @@ class MembershipCore:
 
     def _evaluate(self, now_ms: int) -> list[MembershipOutput]:
         self.roster = evaluate(self._workspace, self._records.values())
-        others = frozenset(node for node in self.roster.members if node != self._me)
+        others = frozenset(self.roster.members) - self.shut_out - {self._me}
         if self._sponsor is not None and self._me not in self.roster.members:
             # The roster did not fit the answer to our request to join: the sponsor, whose key
             # our ticket named, sends the rest.
@@ -231,10 +258,11 @@ class MembershipCore:
         for peer in list(self._links):
             if peer not in others:
                 link = self._links.pop(peer)
+                detail = _SHUT_OUT if peer in self.shut_out else "no longer a member"
                 if link.is_ready:
-                    out.append(PeerGone(peer, "no longer a member"))
+                    out.append(PeerGone(peer, detail))
                 if link.is_up:
-                    out.append(Disconnect(peer, "no longer a member"))
+                    out.append(Disconnect(peer, detail))
         for peer in sorted(others):
             self._links.setdefault(peer, _Link(next_dial_ms=now_ms))
         return out
@@ -255,6 +283,8 @@ class MembershipCore:
         certificate = self.certificates.get(session)
         if certificate is None:
             return f"entries of the unknown session {short(session)}"
+        if certificate.node in self.shut_out:
+            return f"entries of {self.label(certificate.node)}, who is shut out"
         if not may_author(self.roster, certificate.node, session, sequence, deliverer):
             return f"{self.label(certificate.node)} may not edit this workspace"
         return None
@@ -290,6 +320,44 @@ class MembershipCore:
         self.addresses[peer] = kept
         return [KeepAddresses(peer, kept)]
 
+    def _introduce(self, newcomer: NodeId) -> list[MembershipOutput]:
+        """Tell a peer where the others are, and the others where it is.
+
+        Two nodes that joined through a third one know no address of each other.
+        """
+        known = [
+            Whereabouts(node, self.addresses[node])
+            for node in sorted(self._links)
+            if node != newcomer and self.addresses.get(node)
+        ]
+        out: list[MembershipOutput] = [
+            SayTo(newcomer, Channel.CONTROL, Acquaintances(tuple(known[i : i + MEMBERS_MAX])))
+            for i in range(0, len(known), MEMBERS_MAX)
+        ]
+        if self.addresses.get(newcomer):
+            told = Acquaintances((Whereabouts(newcomer, self.addresses[newcomer]),))
+            out.extend(
+                SayTo(peer, Channel.CONTROL, told)
+                for peer, link in self._links.items()
+                if link.is_ready and peer != newcomer
+            )
+        return out
+
+    def _on_acquaintances(
+        self, members: Iterable[Whereabouts], now_ms: int
+    ) -> list[MembershipOutput]:
+        """Learn where members are that are not linked; what we knew ourselves comes first."""
+        out: list[MembershipOutput] = []
+        for told in members:
+            link = self._links.get(told.node)
+            if link is None or link.is_up:
+                continue
+            learnt = self._learn(told.node, (*self.addresses.get(told.node, ()), *told.addresses))
+            if learnt:
+                link.next_dial_ms = now_ms
+            out.extend(learnt)
+        return out
+
     def on_link_down(self, peer: NodeId, detail: str, now_ms: int) -> list[MembershipOutput]:
         """A link ended or could not be made."""
         link = self._links.get(peer)
@@ -322,6 +390,8 @@ class MembershipCore:
         match message:
             case Hello():
                 return self._on_hello(peer, link, message, now_ms)
+            case Acquaintances():
+                return self._on_acquaintances(message.members, now_ms)
             case RosterExchange():
                 return self.add_records(message.records, peer, now_ms)
             case Certificates():
@@ -369,6 +439,7 @@ class MembershipCore:
             link.is_ready = True
             link.failures = 0
             out.append(PeerReady(peer))
+            out.extend(self._introduce(peer))
         return out
 
     def _on_certificates(
@@ -428,6 +499,8 @@ class MembershipCore:
 
     def link_state(self, peer: NodeId) -> tuple[str, float | None, str]:
         """Return state, round trip in ms and the last detail of a member's link, for people."""
+        if peer in self.shut_out:
+            return "offline", None, _SHUT_OUT
         link = self._links.get(peer)
         if link is None:
             return "unknown", None, ""

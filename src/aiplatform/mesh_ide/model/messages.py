@@ -17,7 +17,7 @@ class Message(Struct, frozen=True, array_like=True, tag_field="kind"):
     """Anything that fits a frame."""
 
 
-class Hello(Message, tag=1):
+class Hello(Message, frozen=True, tag=1):
     """First message on a link, both ways. ``clock_ms`` shows a clock that is years off.
 
     ``location`` and ``capabilities`` are announced by nodes that know them.
@@ -35,19 +35,19 @@ class Hello(Message, tag=1):
     capabilities: tuple[str, ...] = ()
 
 
-class RosterExchange(Message, tag=2):
+class RosterExchange(Message, frozen=True, tag=2):
     """Signed roster records the receiver may lack, encoded; sent when digests differ."""
 
     records: tuple[bytes, ...]
 
 
-class Certificates(Message, tag=3):
+class Certificates(Message, frozen=True, tag=3):
     """Session certificates of sessions whose entries follow."""
 
     certificates: tuple[SessionCertificate, ...]
 
 
-class Ping(Message, tag=4):
+class Ping(Message, frozen=True, tag=4):
     """Heartbeat. ``load`` is reserved for measured load."""
 
     nonce: int
@@ -55,7 +55,7 @@ class Ping(Message, tag=4):
     load: float = -1.0
 
 
-class Pong(Message, tag=5):
+class Pong(Message, frozen=True, tag=5):
     """Answer to the ping of the same nonce."""
 
     nonce: int
@@ -79,7 +79,7 @@ class RangeItems(Struct, frozen=True, array_like=True):
     items: tuple[tuple[FileId, Fingerprint], ...]
 
 
-class Reconcile(Message, tag=6):
+class Reconcile(Message, frozen=True, tag=6):
     """One step of range-based set reconciliation over (file id, fingerprint).
 
     ``answered`` are ranges whose items the sender has compared already and now shows in return.
@@ -91,26 +91,26 @@ class Reconcile(Message, tag=6):
     answered: tuple[RangeItems, ...] = ()
 
 
-class Vectors(Message, tag=7):
+class Vectors(Message, frozen=True, tag=7):
     """What the sender holds of these files. ``is_request``: send me what I lack of them."""
 
     vectors: tuple[tuple[FileId, FileVector], ...]
     is_request: bool
 
 
-class Entries(Message, tag=8):
+class Entries(Message, frozen=True, tag=8):
     """Signed entries, parents before children."""
 
     slices: tuple[BatchSlice, ...]
 
 
-class Stored(Message, tag=9):
+class Stored(Message, frozen=True, tag=9):
     """The sender has these heads, entries and content, on its disk. Acknowledges and announces."""
 
     heads: tuple[tuple[FileId, Fingerprint], ...]
 
 
-class BlobRequest(Message, tag=10):
+class BlobRequest(Message, frozen=True, tag=10):
     """Send these blobs: hash, size (as the entry says), first chunk wanted (to resume)."""
 
     blobs: tuple[tuple[BlobHash, int, int], ...]
@@ -125,28 +125,41 @@ class BlobPart(Struct, frozen=True, array_like=True):
     content: bytes
 
 
-class Blobs(Message, tag=11):
+class Blobs(Message, frozen=True, tag=11):
     """Chunks, many small ones or one large, about 1 MiB together."""
 
     parts: tuple[BlobPart, ...]
 
 
-class BlobsMissing(Message, tag=12):
+class BlobsMissing(Message, frozen=True, tag=12):
     """The sender was asked for these and does not have them now."""
 
     blobs: tuple[BlobHash, ...]
 
 
-class Goodbye(Message, tag=13):
+class Goodbye(Message, frozen=True, tag=13):
     """The sender leaves on purpose."""
 
     reason: str
 
 
-class Sent(Message, tag=14):
+class Sent(Message, frozen=True, tag=14):
     """Everything that ``Vectors`` asked for has been sent before this, on the same channel."""
 
     requests: int
+
+
+class Whereabouts(Struct, frozen=True, array_like=True):
+    """Under which addresses a member was reached: a hint, since a dial proves the key."""
+
+    node: NodeId
+    addresses: tuple[str, ...]
+
+
+class Acquaintances(Message, frozen=True, tag=15):
+    """Where the sender reaches other members: how nodes that share one peer find each other."""
+
+    members: tuple[Whereabouts, ...]
 
 
 AnyMessage = (
@@ -164,4 +177,5 @@ AnyMessage = (
     | BlobsMissing
     | Goodbye
     | Sent
+    | Acquaintances
 )

@@ -34,27 +34,20 @@ from aiplatform.mesh_ide.mesh.adapters.iroh.transport import IrohTransport
 from aiplatform.mesh_ide.model.entries import Principal
 from aiplatform.mesh_ide.model.enums import NodeType, PrincipalKind
 from aiplatform.mesh_ide.model.errors import LocalError, NotPermittedError
-from aiplatform.mesh_ide.model.ids import TREE_FILE, BlobHash, NodeId, WorkspaceId
+from aiplatform.mesh_ide.model.ids import TREE_FILE, BlobHash, NodeId, SessionId, WorkspaceId
 from aiplatform.mesh_ide.model.messages import Hello
 from aiplatform.mesh_ide.node import records
 from aiplatform.mesh_ide.node.admission import Admitter
 from aiplatform.mesh_ide.node.clock import SteadyClock
 from aiplatform.mesh_ide.node.core import Boot, NodeCore
 from aiplatform.mesh_ide.node.driver import NodeDriver
-from aiplatform.mesh_ide.node.events import FolderTouched, FolderUnwatched, GitMoved, Told
 from aiplatform.mesh_ide.node.jobs import JobRunner
+from aiplatform.mesh_ide.node.watching import FolderFeed
 from aiplatform.mesh_ide.ports.store import PutRecord, RecordKind, Store
 from aiplatform.mesh_ide.storage.contents import ContentCache, StoreContents
 from aiplatform.mesh_ide.storage.sqlite.store import SqliteStore
-from aiplatform.mesh_ide.workspace.adapters import watch
 from aiplatform.mesh_ide.workspace.adapters.local_tree import LocalFileTree
 from aiplatform.mesh_ide.workspace.adapters.reading import FolderReader
-from aiplatform.mesh_ide.workspace.adapters.watch import (
-    FolderWatcher,
-    PathsChanged,
-    RescanNeeded,
-    WatchEvent,
-)
 
 _SETTINGS: Final = b"settings"
 _NODE_KEY: Final = "node.key"
@@ -275,7 +268,7 @@ class ServingNode:
         self.folder = Path(settings.folder) if settings.folder else None
         self._store = store
         self._tree = tree
-        self._watching: asyncio.Task[None] | None = None
+        self._feed = FolderFeed(self.folder, driver) if self.folder is not None else None
         self.admitter = Admitter(key, settings.workspace_name, driver)
         driver.on_join_request = self.admitter.answer
 
@@ -283,50 +276,22 @@ class ServingNode:
         """Begin to serve.
 
         The folder is watched before it is scanned: what changes in between is seen twice rather
-        than never.
+        than never. What a crash left half done in it is settled before anything is looked at.
         """
-        watcher = None
-        if self.folder is not None:
-            watcher = FolderWatcher(self.folder)
-            await watcher.__aenter__()
+        if self._feed is not None and self._tree is not None:
+            await self._feed.open()
+            await asyncio.to_thread(self._tree.recover)
         try:
             await self.driver.start()
         except BaseException:
-            if watcher is not None:
-                watcher.close()
+            self._close_feed()
             raise
-        if watcher is not None and self._tree is not None:
-            restored = await asyncio.to_thread(self._tree.recover)
-            if restored:
-                self.driver.post(FolderTouched(tuple(seen.path for seen in restored)))
-            self._watching = asyncio.ensure_future(self._watch(watcher, watcher.problem))
+        if self._feed is not None:
+            self.driver.spawn(self._feed.run())
 
-    async def _watch(self, watcher: FolderWatcher, problem: str | None) -> None:
-        """Pass on what the watcher sees; one that fails is replaced."""
-        if problem is not None:
-            self.driver.tell(Told("folder", problem))
-        while True:
-            try:
-                async for seen in watcher:
-                    self._pass_on(seen)
-            except OSError as error:
-                self.driver.tell(Told("folder", f"watching the folder failed: {error}"))
-            finally:
-                watcher.close()
-            await asyncio.sleep(_WATCH_AGAIN_S)
-            assert self.folder is not None, "only a folder is watched"
-            watcher = FolderWatcher(self.folder)
-            await watcher.__aenter__()
-            self.driver.post(FolderUnwatched())
-
-    def _pass_on(self, seen: WatchEvent) -> None:
-        match seen:
-            case PathsChanged():
-                self.driver.post(FolderTouched(seen.paths))
-            case RescanNeeded():
-                self.driver.post(FolderUnwatched())
-            case watch.GitMoved():
-                self.driver.post(GitMoved())
+    def _close_feed(self) -> None:
+        if self._feed is not None:
+            self._feed.close()
 
     async def wait(self) -> None:
         """Return when the node was stopped; raise what ended it otherwise."""
@@ -334,17 +299,13 @@ class ServingNode:
 
     async def stop(self) -> None:
         """Stop serving and release the state directory; idempotent."""
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.wait({self._watching})
-            self._watching = None
         await self.driver.stop()
+        self._close_feed()
         if self._tree is not None:
             self._tree.close()
         self._store.close()
 
 
-_WATCH_AGAIN_S: Final = 2.0
 
 
 def open_node(
@@ -457,6 +418,9 @@ def _boot(  # noqa: PLR0913 - what a boot is made of
         holds=tuple(value for _, value in store.records(RecordKind.HOLD)),
         archived=_archived(store),
         places=names.load(None, payloads),
+        equivocators=tuple(
+            SessionId(session) for session, _ in store.records(RecordKind.EQUIVOCATION)
+        ),
         sponsor=settings.issuer or None,
     )
 

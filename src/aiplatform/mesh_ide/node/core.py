@@ -49,6 +49,7 @@ from aiplatform.mesh_ide.model.ids import (
     BlobHash,
     FileId,
     NodeId,
+    SessionId,
     WorkspaceId,
 )
 from aiplatform.mesh_ide.model.messages import (
@@ -125,6 +126,11 @@ from aiplatform.mesh_ide.workspace.notices import (
 )
 
 PERSIST_RETRY_MS: Final = 1000
+RECHECK_MS: Final = 2000
+WARN_AGAIN_MS: Final = 60_000
+WARNINGS_REMEMBERED_MAX: Final = 256
+"""The same warning is told once a minute."""
+
 FIRST_SYNC_PATIENCE_MS: Final = 30_000
 """A new member looks at its folder after its first reconciliation, or after this long alone."""
 
@@ -148,6 +154,8 @@ class Boot(Struct, frozen=True):
     holds: tuple[bytes, ...]
     archived: tuple[BlobHash, ...]
     places: tuple[TreePlace, ...] = ()
+    equivocators: tuple[SessionId, ...] = ()
+    """Sessions of which a proof of equivocation is kept."""
     sponsor: NodeId | None = None
     """Who admitted this node: trusted for the rest of the roster if it did not fit the answer."""
 
@@ -180,11 +188,13 @@ class NodeCore:
         self._failed: dict[int, Persist] = {}
         self._in_flight: dict[int, Persist] = {}
         self._retry_ms = 0
+        self._rechecked_ms = 0
         self.storage_problem: str | None = None
         self.folder_problem: str | None = None
         self._is_waiting_to_scan = boot.has_folder
         self._started_ms = 0
         self._record_tags: dict[int, int] = {}
+        self._warned: dict[str, int] = {}
 
     # --- helpers -----------------------------------------------------------------------------
 
@@ -208,7 +218,9 @@ class NodeCore:
         self.ledger.index.apply(boot.places)
         self.ledger.restore(boot.files)
         self.workspace.load(boot.disk, boot.holds, boot.archived)
-        self._loaded = self.membership.load(boot.roster, boot.certificates, boot.addresses, now_ms)
+        self._loaded = self.membership.load(
+            boot.roster, boot.certificates, boot.addresses, now_ms, boot.equivocators
+        )
         for state in self.ledger.states():
             self.replication.set_complete(state.file, is_complete=self._is_complete(state.file))
         self.replication.refresh(state.file for state in self.ledger.states())
@@ -353,6 +365,10 @@ class NodeCore:
         out: list[Internal] = [*self.membership.tick(busy, now_ms)]
         is_serving = bool(busy) or len(self.replication.fetcher) > 0
         out.extend(self.workspace.tick(now_ms, is_busy=is_serving))
+        if now_ms - self._rechecked_ms >= RECHECK_MS:
+            # A content can come to be here as that of another file; nobody tells then.
+            self._rechecked_ms = now_ms
+            self._recheck(self.replication.incomplete())
         out.extend(self._replicating(self.replication.tick(now_ms)))
         if self._is_waiting_to_scan:
             has_met = any(map(self.replication.is_in_step, self.replication.peers()))
@@ -462,7 +478,7 @@ class NodeCore:
             case ParentsMissing():
                 return [*self.replication.on_parents_missing(item, now_ms)]
             case PeerMisbehaved():
-                return self._on_misbehaved(item)
+                return self._on_misbehaved(item, now_ms)
             case StorageChanged():
                 text = item.problem or "the store works again"
                 return [Told("storage", text)]
@@ -497,9 +513,19 @@ class NodeCore:
             case RosterChanged():
                 return [Told("members", f"{len(self.membership.roster.members)} members")]
             case Warned():
-                return [Told("warning", item.text)]
+                return self._warn(item.text, now_ms)
             case _:
                 return None
+
+    def _warn(self, text: str, now_ms: int) -> list[Internal]:
+        """Say it once in a while: who repeats a fault must not fill logs, nor hide other words."""
+        if now_ms - self._warned.get(text, -WARN_AGAIN_MS) < WARN_AGAIN_MS:
+            return []
+        self._warned.pop(text, None)
+        self._warned[text] = now_ms
+        if len(self._warned) > WARNINGS_REMEMBERED_MAX:
+            del self._warned[next(iter(self._warned))]
+        return [Told("warning", text)]
 
     def _on_files_changed(self, notice: FilesChanged, now_ms: int) -> list[Internal]:
         self.replication.on_files_changed(notice.files)
@@ -533,13 +559,15 @@ class NodeCore:
         content = content_of(state)
         return content is not None and self.workspace.folder.holds(content[0])
 
-    def _on_misbehaved(self, notice: PeerMisbehaved) -> list[Internal]:
+    def _on_misbehaved(self, notice: PeerMisbehaved, now_ms: int) -> list[Internal]:
         label = self.membership.label(notice.peer)
         out: list[Internal] = [Warned(f"refused from {label}: {notice.reason}")]
-        if notice.proof:
-            session = self.ledger.session
-            write = equivocation_record(session, notice.proof)
-            out.append(Persist(self._new_ticket(), (write,)))
+        if notice.proof and notice.session is not None:
+            followed = self.membership.shut_out_author(notice.session, now_ms)
+            if followed:
+                write = equivocation_record(notice.session, notice.proof)
+                out.append(Persist(self._new_ticket(), (write,)))
+            out.extend(followed)
         return out
 
     def check_invariants(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Final, Protocol, TypeVar
@@ -122,7 +122,7 @@ class NodeDriver:
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self._runs: asyncio.Task[None] | None = None
-        self._up = asyncio.Event()
+        self._spawned: list[asyncio.Task[None]] = []
 
     # --- life --------------------------------------------------------------------------------
 
@@ -133,12 +133,16 @@ class NodeDriver:
             AddressInUseError: the port is taken and no other was allowed.
         """
         self._loop = asyncio.get_running_loop()
-        self._runs = asyncio.ensure_future(self._run())
-        up = asyncio.ensure_future(self._up.wait())
-        await asyncio.wait({self._runs, up}, return_when=asyncio.FIRST_COMPLETED)
-        up.cancel()
+        self._up = self._loop.create_future()
+        # Owned by this object: `stop` and `wait` await it, whoever started the node.
+        self._runs = self._loop.create_task(self._run())
+        await asyncio.wait({self._runs, self._up}, return_when=asyncio.FIRST_COMPLETED)
         if self._runs.done():
             await self._runs
+
+    def spawn(self, work: Coroutine[None, None, None]) -> None:
+        """Run something as long as the node runs; if it fails, the node ends with its error."""
+        self._spawned.append(self._tasks.create_task(work))
 
     async def _run(self) -> None:
         worker = ThreadPoolExecutor(1, thread_name_prefix="mesh-outgoing")
@@ -147,14 +151,16 @@ class NodeDriver:
         self._lanes.start()
         try:
             async with asyncio.TaskGroup() as tasks:
+                self._tasks = tasks
                 self._outbox = Outbox(self.transport, tasks, worker)
                 self.addresses = await self.transport.start(self)
                 self.core.membership.set_addresses(self.addresses)
-                ticking = tasks.create_task(self._tick())
+                self.spawn(self._tick())
                 self.post(Started())
-                self._up.set()
+                self._up.set_result(None)
                 await self._stopping.wait()
-                ticking.cancel()
+                for task in self._spawned:
+                    task.cancel()
                 self._outbox.close()
         finally:
             await self.transport.close()

@@ -11,11 +11,13 @@ from collections.abc import Iterator, Sequence
 from typing import assert_never
 
 from blake3 import blake3
+from msgspec import msgpack
 
 from aiplatform.mesh_ide.documents.engine.diff import plan_hunks
 from aiplatform.mesh_ide.documents.engine.faults import BadEditError
 from aiplatform.mesh_ide.identity.batches import BadBatchError, open_slice, seal
 from aiplatform.mesh_ide.identity.keys import SigningKey
+from aiplatform.mesh_ide.identity.subsets import subset
 from aiplatform.mesh_ide.model.entries import (
     ENTRIES_PER_BATCH_MAX,
     TEXT_BYTES_MAX,
@@ -110,7 +112,7 @@ class JobRunner:
         self._commit_lock = threading.Lock()
         self._stuck: int | None = None
 
-    def run(self, job: Job) -> Iterator[JobResult]:  # noqa: C901, PLR0911, PLR0912 - one line per job
+    def run(self, job: Job) -> Iterator[JobResult]:  # noqa: C901, PLR0912 - one line per job
         """Do a job; most give one result, a scan gives several."""
         match job:
             case ScanFolder():
@@ -372,19 +374,47 @@ class JobRunner:
             except (BadBatchError, BadUpdateError) as error:
                 faults.append(SliceFault(piece, str(error)))
                 continue
-            fault = self._equivocation(known)
-            if fault is None:
+            good_or_fault = self._equivocation(piece, known)
+            if good_or_fault is None:
                 good.append((piece, known))
             else:
-                faults.append(SliceFault(piece, fault))
+                faults.append(good_or_fault)
         return SlicesVerified(job.peer, tuple(good), tuple(faults))
 
-    def _equivocation(self, known: tuple[KnownEntry, ...]) -> str | None:
+    def _equivocation(
+        self, piece: BatchSlice, known: tuple[KnownEntry, ...]
+    ) -> SliceFault | None:
+        """Return the fault of a slice that contradicts what is stored, with the proof of it."""
         stored = self._store.dots((k.ref.session, k.ref.sequence) for k in known)
-        for entry in known:
+        for position, entry in enumerate(known):
             held = stored.get((entry.ref.session, entry.ref.sequence))
-            if held is not None and held != entry.ref.id:
-                return f"two entries with sequence number {entry.ref.sequence} of one session"
+            if held is None or held == entry.ref.id:
+                continue
+            reason = f"two entries with sequence number {entry.ref.sequence} of one session"
+            first = self._slice_of(held)
+            if first is None:
+                # What is stored cannot be read any more: no proof that anybody else would take.
+                return SliceFault(piece, f"{reason}; the stored one is damaged")
+            second = subset(piece, known, [position])
+            return SliceFault(piece, reason, (msgpack.encode(first), msgpack.encode(second)))
+        return None
+
+    def _slice_of(self, entry: EntryId) -> BatchSlice | None:
+        """Return a stored entry as its session signed it; ``None``: it is damaged."""
+        try:
+            known = self._store.entry(entry)
+            if known is None:
+                return None
+            before = ((known.ref.session, known.ref.sequence - 1),)
+            for piece in self._store.slices([(known.entry.file, before)]):
+                if piece.header.session != known.ref.session:
+                    continue
+                index = known.ref.sequence - piece.header.first_sequence
+                if index in piece.indexes:
+                    opened = open_slice(piece, self._workspace)
+                    return subset(piece, opened, [piece.indexes.index(index)])
+        except (CorruptRecordError, BadBatchError):
+            return None
         return None
 
     # --- store -------------------------------------------------------------------------------

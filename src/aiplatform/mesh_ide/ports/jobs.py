@@ -264,10 +264,14 @@ class VerifySlices(Struct, frozen=True):
 
 
 class SliceFault(Struct, frozen=True):
-    """A slice that was refused and why."""
+    """A slice that was refused and why.
+
+    ``proof`` holds, for an equivocation, the two contradicting entries as encoded slices.
+    """
 
     slice: BatchSlice
     reason: str
+    proof: tuple[bytes, ...] = ()
 
 
 class SlicesVerified(Struct, frozen=True):

@@ -74,8 +74,10 @@ class Transport(Protocol):
         """Accept links from these keys alone; links of others end, their bytes are never read."""
 
     def dial(self, peer: NodeId, addresses: Sequence[str]) -> None:
-        """Begin to connect; the listener hears how it went within 10 s. Idempotent while
-        dialling or connected."""
+        """Begin to connect; the listener hears how it went within 10 s.
+
+        Idempotent while dialling or connected.
+        """
 
     def send_nowait(self, peer: NodeId, channel: Channel, frame: bytes) -> None:
         """Queue a frame.

@@ -8,6 +8,7 @@ durable; what arrives twice is recognised by its vector.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 from msgspec import Struct
@@ -39,6 +40,9 @@ ANTI_ENTROPY_MS: Final = 60_000
 """Links that stand are reconciled again this often: what a bug or a lost frame left out heals."""
 
 RECONCILE_TIMEOUT_MS: Final = 15_000
+RECHECK_MAX: Final = 512
+"""Files looked at again in one tick: under 2 ms."""
+
 HEADS_PER_MESSAGE_MAX: Final = 4096
 FILES_PER_VECTORS_MAX: Final = 2048
 ENTRIES_BYTES_MAX: Final = 1024 * 1024
@@ -134,6 +138,11 @@ class ReplicationCore:
         for peer in self._peers.values():
             peer.pending.update(files)
             peer.differing.update(files)
+
+    def incomplete(self) -> list[FileId]:
+        """Return the files whose content is not known to be here, at most ``RECHECK_MAX``."""
+        files = (state.file for state in self._ledger.states())
+        return list(islice((file for file in files if file not in self._stored), RECHECK_MAX))
 
     def set_complete(self, file: FileId, *, is_complete: bool) -> None:
         """Say whether a file's head, entries and content, is on this node's disk."""
@@ -252,7 +261,7 @@ class ReplicationCore:
             return
         for file, fingerprint in message.heads:
             state.told[file] = fingerprint
-            if self.index.get(file) == fingerprint:
+            if self.index.get(file) == fingerprint and not self._ledger.is_storing(file):
                 state.pending.discard(file)
                 state.unknown.pop(file, None)
                 if file in self._stored and file not in state.shown:
@@ -370,7 +379,7 @@ class ReplicationCore:
             head = self._ledger.head(file)
             if head is not None and head.rivals:
                 return SyncState.CONFLICT
-        if file != TREE_FILE and state is not None and living(state) and content_of(state) is None:
+        if file not in self._stored or self._ledger.is_storing(file):
             return SyncState.PENDING
         for member in members:
             peer = self._peers.get(member)

@@ -122,7 +122,7 @@ class Network:
             return
         there = self._nodes.get(far)
         if there is None or self.is_parted(near, far):
-            tell = self._bound(near, lambda: self._nodes[near].link_down(far, "unreachable"))
+            tell = self._bound(near, lambda: self._give_up(near, far))
             self._agenda.after(UNREACHABLE_MS * US_PER_MS, tell)
             return
         if near not in there.allowed or far not in self._nodes[near].allowed:
@@ -136,6 +136,10 @@ class Network:
         self._ends[near, far] = self._ends[far, near] = link
         self._nodes[near].link_up(far, address_of(far))
         there.link_up(near, "")
+
+    def _give_up(self, near: NodeId, far: NodeId) -> None:
+        if (near, far) not in self._ends:  # the other side may have dialled meanwhile
+            self._nodes[near].link_down(far, "unreachable")
 
     def disconnect(self, near: NodeId, far: NodeId, detail: str) -> None:
         """End a link from one side; what was in flight is lost."""

@@ -470,6 +470,7 @@ class WorkspaceCore:
             saving = self._save()
             self._awaiting[saving.ticket] = writes
             out.append(saving)
+        self._held_now.update(dict.fromkeys(self.folder.take_placed()))
         if self._held_now:
             out.append(ContentHeld(tuple(self._held_now)))
             self._held_now.clear()

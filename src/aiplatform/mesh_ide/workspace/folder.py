@@ -33,6 +33,7 @@ class Folder:
         self._unsaved: dict[str, None] = {}
         self._held: dict[str, int] = {}
         self._settled: dict[str, None] = {}
+        self._placed: dict[FileId, None] = {}
         self.archived: set[BlobHash] = set()
         self.unarchived: dict[BlobHash, None] = {}
 
@@ -92,11 +93,18 @@ class Folder:
         if state is not None:
             self._states[path] = state
             if state.now is not None:
+                self._placed[state.now.file] = None
                 self._path_of[state.now.file] = path
                 self._located.setdefault(state.now.blob, {})[path] = None
                 if state.now.blob not in self.archived:
                     self.unarchived[state.now.blob] = None
         self._unsaved[path] = None
+
+    def take_placed(self) -> tuple[FileId, ...]:
+        """Return the files that came to stand somewhere since the last call."""
+        placed = tuple(self._placed)
+        self._placed.clear()
+        return placed
 
     def load(self, path: str, state: DiskState) -> None:
         """Take a state from its record, at the start."""
