@@ -18,17 +18,13 @@ from typing import Any, Final
 from aiplatform.mesh_ide.documents.state import content_of
 from aiplatform.mesh_ide.identity.keys import SigningKey
 from aiplatform.mesh_ide.identity.tickets import Ticket
+from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import Listen
 from aiplatform.mesh_ide.model.enums import NodeType, Role
 from aiplatform.mesh_ide.model.ids import FileId, NodeId
-from aiplatform.mesh_ide.node.boot import (
-    Listen,
-    ServingNode,
-    create_workspace,
-    join_workspace,
-    open_node,
-)
+from aiplatform.mesh_ide.node.boot import ServingNode, open_node
 from aiplatform.mesh_ide.node.clock import SteadyClock
 from aiplatform.mesh_ide.node.events import LookAgain, Told
+from aiplatform.mesh_ide.node.founding import create_workspace, join_workspace
 
 WAIT_S: Final = 8.0
 LOOK_S: Final = 0.01
@@ -191,13 +187,17 @@ class Node:
             return (self.folder / path).read_bytes()
         return None
 
-    async def shows(self, path: str, content: bytes | str | None, timeout_s: float = WAIT_S) -> None:
+    async def shows(
+        self, path: str, content: bytes | str | None, timeout_s: float = WAIT_S
+    ) -> None:
         """Wait until a path has this content."""
         data = content.encode() if isinstance(content, str) else content
         await until(
             lambda: self.read(path) == data,
-            lambda: f"{path} of {self.name}: {(self.read(path) or b'nothing')[:80]!r}; "
-            f"it told {self.texts()}",
+            lambda: (
+                f"{path} of {self.name}: {(self.read(path) or b'nothing')[:80]!r}; "
+                f"it told {self.texts()}"
+            ),
             timeout_s,
         )
 

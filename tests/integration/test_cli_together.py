@@ -24,7 +24,9 @@ def test_an_edit_on_either_side_is_on_the_other_and_two_at_once_are_merged(
     machines: Machines,
 ) -> None:
     """Join with a ticket, edit here, there, and in one file on both sides at once."""
-    alpha = founded(machines("alpha"), README_md="# Rocket\n\nIt flies.\n", src__main_py="print()\n")
+    alpha = founded(
+        machines("alpha"), README_md="# Rocket\n\nIt flies.\n", src__main_py="print()\n"
+    )
     beta = joined(machines("beta"), alpha)
     assert beta.read("README.md") == "# Rocket\n\nIt flies.\n"
     alpha.write("README.md", "# Rocket\n\nIt flies.\nHigh.\n")
@@ -35,26 +37,28 @@ def test_an_edit_on_either_side_is_on_the_other_and_two_at_once_are_merged(
     assert alpha.read("src/new.py") == "new = True\n"
 
     history = beta.json("history", "README.md")
-    assert [3, 1] == [history["versions"][0]["version"], history["versions"][-1]["version"]] or (
+    assert [history["versions"][0]["version"], history["versions"][-1]["version"]] == [3, 1] or (
         {v["version"] for v in history["versions"]} == {1, 2}
     ), "two saves after the first one, in a row or apart"
     assert {"alpha", "beta"} == {version["node"] for version in history["versions"]}
 
     blame = alpha.json("blame", "README.md")["lines"]
-    assert [("# A rocket", "beta"), ("It flies.", "alpha"), ("High.", "alpha")] == [
-        (line["text"], line["node"]) for line in blame if line["text"]
+    assert [(line["text"], line["node"]) for line in blame if line["text"]] == [
+        ("# A rocket", "beta"),
+        ("It flies.", "alpha"),
+        ("High.", "alpha"),
     ]
 
     status = alpha.json("status")
     assert status["is_synced"]
-    assert ["online"] == [peer["state"] for peer in status["peers"]]
+    assert [peer["state"] for peer in status["peers"]] == ["online"]
     assert alpha.json("status")["heads"] == beta.json("status")["heads"]
     ping = alpha.json("ping", "beta", "--count", "2")
     assert ping["received"] == 2
     assert 0 < ping["rtt_ms_min"] < 1000
     why = alpha.json("why", "README.md")
     assert why["state"] == "SYNCED"
-    assert [True] == [replica["has_it"] for replica in why["replicas"]]
+    assert [replica["has_it"] for replica in why["replicas"]] == [True]
 
 
 def test_offline_edits_on_both_sides_are_merged_when_they_meet(machines: Machines) -> None:
@@ -92,12 +96,12 @@ def test_a_deleted_file_and_an_old_version_come_back(machines: Machines) -> None
     alpha.write("a.txt", "second\n")
     (beta.folder / "gone.txt").unlink()
     both(alpha, beta)
-    assert ["gone.txt"] == [file["path"] for file in alpha.json("restore", "--list")["files"]]
+    assert [file["path"] for file in alpha.json("restore", "--list")["files"]] == ["gone.txt"]
     assert alpha.run("cat", "gone.txt").stdout == "precious\n"
     beta.run("restore", "gone.txt")
     alpha.run("restore", "a.txt", "--version", "1")
     both(alpha, beta)
-    assert {"a.txt": b"first\n", "gone.txt": b"precious\n"} == alpha.files()
+    assert alpha.files() == {"a.txt": b"first\n", "gone.txt": b"precious\n"}
     assert alpha.run("restore", "a.txt", code=1).stderr.startswith("mesh: a.txt is not deleted")
     assert "no version 99" in alpha.run("restore", "a.txt", "--version", "99", code=1).stderr
 
@@ -115,15 +119,16 @@ def test_conflicts_are_listed_resolved_and_can_be_undone(machines: Machines) -> 
     beta.up()
     both(alpha, beta)
     conflicts = beta.json("conflicts")["conflicts"]
-    assert [("logo.bin", "versions"), ("same.txt", "files")] == [
-        (conflict["path"], conflict["kind"]) for conflict in conflicts
+    assert [(conflict["path"], conflict["kind"]) for conflict in conflicts] == [
+        ("logo.bin", "versions"),
+        ("same.txt", "files"),
     ]
     assert alpha.run("conflicts", "--check", code=5).stdout
     assert "choose among" in alpha.run("resolve", "logo.bin", "nobody", code=2).stderr
     undo = alpha.json("resolve", "logo.bin", "beta")["undo"]
     alpha.run("resolve", "same.txt", "alpha")
     both(alpha, beta)
-    assert {"logo.bin": b"\0beta", "same.txt": b"of alpha\n"} == beta.files()
+    assert beta.files() == {"logo.bin": b"\0beta", "same.txt": b"of alpha\n"}
     assert beta.json("conflicts")["conflicts"] == []
     alpha.run(*undo.split()[1:])
     both(alpha, beta)
@@ -139,7 +144,7 @@ def test_a_mass_deletion_is_held_until_somebody_decides(machines: Machines) -> N
         (alpha.folder / path).unlink()
     alpha.sync()
     holds = alpha.json("held")["holds"]
-    assert [20] == [len(hold["paths"]) for hold in holds]
+    assert [len(hold["paths"]) for hold in holds] == [20]
     assert beta.files() == before
     alpha.run("reject", str(holds[0]["id"]))
     both(alpha, beta)
@@ -158,8 +163,10 @@ def test_members_change_roles_leave_and_are_removed(machines: Machines) -> None:
     alpha = founded(machines("alpha"), a_txt="a\n")
     beta = joined(machines("beta"), alpha)
     gamma = joined(machines("gamma"), alpha, "--role", "read")
-    assert {"alpha": "admin", "beta": "edit", "gamma": "read"} == {
-        member["label"]: member["role"] for member in alpha.json("members")["members"]
+    assert {member["label"]: member["role"] for member in alpha.json("members")["members"]} == {
+        "alpha": "admin",
+        "beta": "edit",
+        "gamma": "read",
     }
     assert "only admins" in beta.run("share", code=4).stderr
     assert "may not" in gamma.run("restore", "a.txt", "--version", "1", code=4).stderr
@@ -171,7 +178,7 @@ def test_members_change_roles_leave_and_are_removed(machines: Machines) -> None:
     gamma.run("status", code=2)
     assert gamma.read("a.txt") == "a\ngamma\n"
     alpha.run("members", "remove", "beta")
-    assert ["alpha"] == [member["label"] for member in alpha.json("members")["members"]]
+    assert [member["label"] for member in alpha.json("members")["members"]] == ["alpha"]
     alpha.write("a.txt", "secret\n")
     alpha.sync()
     assert beta.read("a.txt") == "a\ngamma\n"

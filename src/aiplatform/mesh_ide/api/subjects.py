@@ -14,9 +14,9 @@ from aiplatform.mesh_ide.model.enums import PrincipalKind, Role
 from aiplatform.mesh_ide.model.errors import LocalError, MeshIDEError, NotPermittedError
 from aiplatform.mesh_ide.model.ids import FileId, NodeId, SessionId, short
 from aiplatform.mesh_ide.node.admission import Admitter
-from aiplatform.mesh_ide.node.boot import NodeSettings
 from aiplatform.mesh_ide.node.core import NodeCore
 from aiplatform.mesh_ide.node.driver import NodeDriver
+from aiplatform.mesh_ide.node.settings import NodeSettings
 from aiplatform.mesh_ide.ports.engine import TextEngine
 from aiplatform.mesh_ide.ports.store import Store
 

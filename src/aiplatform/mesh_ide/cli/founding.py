@@ -17,9 +17,10 @@ from aiplatform.mesh_ide.cli.output import locations, note
 from aiplatform.mesh_ide.identity.keystore import KeyKind, read_or_create_key
 from aiplatform.mesh_ide.identity.records import NAME_CHARS_MAX, clean_name
 from aiplatform.mesh_ide.identity.tickets import Ticket, parse
+from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import Listen
 from aiplatform.mesh_ide.model.enums import NodeType
 from aiplatform.mesh_ide.model.errors import LocalError, UnavailableError
-from aiplatform.mesh_ide.node.boot import Listen, create_workspace, join_workspace
+from aiplatform.mesh_ide.node.founding import create_workspace, join_workspace
 
 _PENDING: Final = "pending"
 """In a state directory that asked to join and had no answer yet: the ticket's id."""

@@ -16,8 +16,10 @@ from aiplatform.mesh_ide.api.locations import Place, identity_of, write_place
 from aiplatform.mesh_ide.api.operations import Operations
 from aiplatform.mesh_ide.api.subjects import Subjects
 from aiplatform.mesh_ide.cli.output import locations
+from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import Listen
 from aiplatform.mesh_ide.model.errors import MeshIDEError
-from aiplatform.mesh_ide.node.boot import Listen, move_folder, open_node
+from aiplatform.mesh_ide.node.boot import open_node
+from aiplatform.mesh_ide.node.settings import move_folder
 from aiplatform.mesh_ide.server.control import AlreadyServedError, ControlServer, server_pid
 from aiplatform.mesh_ide.storage.errors import StateInUseError
 

@@ -21,6 +21,7 @@ from aiplatform.mesh_ide.documents.notices import (
     ParentsMissing,
     PathsChanged,
     PeerMisbehaved,
+    TreeFlawed,
 )
 from aiplatform.mesh_ide.documents.state import Refusal
 from aiplatform.mesh_ide.identity.subsets import subset
@@ -68,6 +69,9 @@ class Intake:
         self._policy = policy
         self._recent: OrderedDict[tuple[SessionId, int], EntryId] = OrderedDict()
         self._suspects: deque[tuple[NodeId, BatchSlice]] = deque(maxlen=_SUSPECTS_MAX)
+        self.mending: dict[FileId, int] = {}
+        """Files whose stored entries rotted: their entries are stored again although they are
+        known. The value is when that happened last; 0: not yet."""
         self._persisting: dict[
             int, tuple[NodeId, tuple[BatchSlice, ...], tuple[KnownEntry, ...]]
         ] = {}
@@ -76,7 +80,9 @@ class Intake:
         """Begin to check what a peer sent."""
         return [VerifySlices(peer, slices)] if slices else []
 
-    def on_verified(self, result: SlicesVerified, ticket: int) -> list[Job | Notice]:
+    def on_verified(
+        self, result: SlicesVerified, ticket: int, now_ms: int = 0
+    ) -> list[Job | Notice]:
         """Take what may be taken; persist it."""
         out: list[Job | Notice] = [
             PeerMisbehaved(
@@ -89,6 +95,7 @@ class Intake:
         stored: list[BatchSlice] = []
         writes: list[Write] = []
         taken: list[KnownEntry] = []
+        healing: list[Write] = []
         for piece, entries in result.good:
             chosen: list[int] = []
             for position, known in enumerate(entries):
@@ -99,6 +106,10 @@ class Intake:
                     self._suspects.append((result.peer, subset(piece, entries, [position])))
                 elif verdict is Refusal.MISSING_PARENTS:
                     missing[known.entry.file] = None
+                elif verdict is Refusal.DUPLICATE and known.entry.file in self.mending:
+                    self.mending[known.entry.file] = now_ms
+                    part = subset(piece, entries, [position])
+                    healing.append(PutEntries(part, (known,)))
                 elif isinstance(verdict, str):
                     objections[verdict] = None
             if chosen:
@@ -110,8 +121,11 @@ class Intake:
         out.extend(PeerMisbehaved(result.peer, objection) for objection in objections)
         if missing:
             out.append(ParentsMissing(result.peer, tuple(missing)))
+        writes.extend(healing)
         if taken:
             out.extend(self._store(result.peer, tuple(stored), taken, writes, ticket))
+        elif healing:
+            out.append(Persist(ticket, tuple(healing)))
         elif not self._persisting:
             out.extend(self._verify_suspects())
         return out
@@ -161,8 +175,13 @@ class Intake:
         return out
 
     def on_tree_imported(self, result: TreeImported) -> list[Job | Notice]:
-        """Take the new places into the index."""
-        return [PathsChanged(tuple(self._ledger.index.apply(result.places)))]
+        """Take the new places into the index, and say which of them cannot be had on a disk."""
+        changes = self._ledger.index.apply(result.places)
+        invalid = self._ledger.index.invalid
+        unusable = tuple(
+            (place.name, invalid[place.node]) for place in result.places if place.node in invalid
+        )
+        return [PathsChanged(tuple(changes)), TreeFlawed(unusable, result.problem, result.refused)]
 
     def on_persisted(self, result: Persisted) -> list[Job | Notice]:
         """Tell what is durable; an equivocation found by the store becomes a proof."""

@@ -60,6 +60,19 @@ class PeerMisbehaved(Struct, frozen=True):
     session: SessionId | None = None
 
 
+class TreeFlawed(Struct, frozen=True):
+    """What is wrong with edits of the tree that were taken from others.
+
+    Attributes:
+        unusable: names that no disk can have, and why: they stand nowhere.
+        problem: why the edits of ``refused`` were left out; ``None`` if none was.
+    """
+
+    unusable: tuple[tuple[str, str], ...]
+    problem: str | None = None
+    refused: tuple[EntryRef, ...] = ()
+
+
 class StorageChanged(Struct, frozen=True):
     """The store refuses to write (``problem`` says why), or works again (``None``)."""
 
@@ -72,5 +85,6 @@ Notice = (
     | EntriesStored
     | ParentsMissing
     | PeerMisbehaved
+    | TreeFlawed
     | StorageChanged
 )

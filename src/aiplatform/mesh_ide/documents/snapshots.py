@@ -7,17 +7,20 @@ record durable, and only then say so. A record therefore never names what is not
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, TypeVar
+from typing import Final
 
 import msgspec
 from msgspec import Struct
 
-from aiplatform.mesh_ide.documents.manifest import BadManifestError, Manifest, SnapshotId, decode
-from aiplatform.mesh_ide.model.ids import BlobHash, short
+from aiplatform.mesh_ide.documents.manifest import Manifest, SnapshotId, decode
+from aiplatform.mesh_ide.model.ids import BlobHash
 from aiplatform.mesh_ide.ports.store import PutRecord, RecordKind
 
 SNAPSHOTS_MAX: Final = 1000
-"""Snapshots kept on one node; a list of them stays readable and quick."""
+"""Snapshots kept on one node: a list of them fits a screen or a script."""
+
+_FACTS: Final = b"snapshot:"
+"""Keys of facts among the records of kind ``NODE``, followed by the id."""
 
 NAMES_MAX: Final = 16
 NAME_CHARS_MAX: Final = 100
@@ -45,117 +48,93 @@ class SnapshotFacts(Struct, frozen=True, array_like=True):
     aside: int
 
 
-class KeptSnapshot(Struct, frozen=True, array_like=True):
-    """A snapshot's record."""
-
-    facts: SnapshotFacts
-    encoded: bytes
-
-    def manifest(self) -> Manifest:
-        """Return the manifest.
-
-        Raises:
-            BadManifestError: the record is damaged.
-        """
-        return decode(self.encoded, self.facts.id)
-
-
-class _FactsAlone(Struct, frozen=True, array_like=True):
-    """The beginning of a record: a list need not copy manifests."""
-
-    facts: SnapshotFacts
-
-
-_Record = TypeVar("_Record", KeptSnapshot, _FactsAlone)
-
 _encoder = msgspec.msgpack.Encoder()
-_kept = msgspec.msgpack.Decoder(KeptSnapshot)
-_facts = msgspec.msgpack.Decoder(_FactsAlone)
+_facts = msgspec.msgpack.Decoder(SnapshotFacts)
 
 
-def snapshot_record(kept: KeptSnapshot) -> PutRecord:
-    """Return the write that keeps a snapshot. Everything that it names must be archived before."""
-    return PutRecord(RecordKind.SNAPSHOT, kept.facts.id, _encoder.encode(kept))
+def snapshot_records(facts: SnapshotFacts, encoded: bytes) -> tuple[PutRecord, PutRecord]:
+    """Return the writes that keep a snapshot: its manifest by its hash, and its facts.
 
-
-def dropped_record(snapshot: SnapshotId) -> PutRecord:
-    """Return the write that lets a snapshot go."""
-    return PutRecord(RecordKind.SNAPSHOT, snapshot, None)
-
-
-def read_facts(key: bytes, value: bytes) -> SnapshotFacts:
-    """Return what a list shows of a record; the manifest is not looked at.
-
-    Raises:
-        BadManifestError: the record is damaged.
+    They go into one commit, after everything that the manifest names is archived.
     """
-    return _checked(key, value, _facts).facts
+    manifest = PutRecord(RecordKind.SNAPSHOT, facts.id, encoded)
+    return manifest, facts_record(facts)
 
 
-def read_snapshot(key: bytes, value: bytes) -> KeptSnapshot:
-    """Return a record (its manifest is verified by ``KeptSnapshot.manifest``).
-
-    Raises:
-        BadManifestError: the record is damaged.
-    """
-    return _checked(key, value, _kept)
+def facts_record(facts: SnapshotFacts) -> PutRecord:
+    """Return the write that keeps a snapshot's facts: a list need not read manifests."""
+    return PutRecord(RecordKind.NODE, _FACTS + facts.id, _encoder.encode(facts))
 
 
-def _checked(key: bytes, value: bytes, decoder: msgspec.msgpack.Decoder[_Record]) -> _Record:
-    try:
-        record = decoder.decode(value)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        message = f"the record of snapshot {short(key)} is damaged ({error}): drop it"
-        raise BadManifestError(message) from error
-    if record.facts.id != key:
-        raise BadManifestError(f"the record of snapshot {short(key)} is another one's: drop it")
-    return record
+def dropped_records(snapshot: SnapshotId) -> tuple[PutRecord, PutRecord]:
+    """Return the writes, of one commit, that let a snapshot go."""
+    manifest = PutRecord(RecordKind.SNAPSHOT, snapshot, None)
+    return manifest, PutRecord(RecordKind.NODE, _FACTS + snapshot, None)
+
+
+def kept_facts(
+    node_records: Iterable[tuple[bytes, bytes]],
+) -> dict[SnapshotId, SnapshotFacts | None]:
+    """Return what is kept, by the records of kind ``NODE``; ``None``: the facts are damaged."""
+    found: dict[SnapshotId, SnapshotFacts | None] = {}
+    for key, value in node_records:
+        if not key.startswith(_FACTS):
+            continue
+        snapshot = SnapshotId(key[len(_FACTS) :])
+        try:
+            facts = _facts.decode(value)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            found[snapshot] = None
+        else:
+            found[snapshot] = facts if facts.id == snapshot else None
+    return found
 
 
 class Pins:
     """Which contents snapshots name: those may not leave the archive.
 
     Whoever frees archived contents (``Store.erase_blob`` of a sound blob, any garbage collection)
-    asks ``pinned`` first, in the same process and between two of its own commits.
+    asks ``pinned`` first. Cost of an answer: one look-up.
 
     Invariant: ``_counts[blob]`` is the number of held manifests that name the blob; never zero.
     """
 
     def __init__(self) -> None:
+        self._held: set[SnapshotId] = set()
         self._counts: dict[BlobHash, int] = {}
 
-    @classmethod
-    def of(cls, records: Iterable[tuple[bytes, bytes]]) -> Pins:
-        """Return what the kept snapshots pin.
+    def load(self, records: Iterable[tuple[bytes, bytes]]) -> None:
+        """Hold what the kept snapshots name.
 
         Raises:
             BadManifestError: one is damaged, so that nobody knows what it pins: free nothing.
 
         Cost: decodes every manifest, 10,000 files in about 40 ms.
         """
-        pins = cls()
         for key, value in records:
-            pins.hold(read_snapshot(key, value).manifest())
-        return pins
+            if key not in self._held:
+                self.hold(decode(value, SnapshotId(key)))
 
     def pinned(self, blob: BlobHash) -> bool:
         """Return whether a snapshot, kept or being made, names this content."""
         return blob in self._counts
 
     def hold(self, manifest: Manifest) -> None:
-        """Pin what a manifest names, from before its contents are archived."""
+        """Pin what a manifest names, from before its contents are archived. Idempotent."""
+        if manifest.id in self._held:
+            return
+        self._held.add(manifest.id)
         for blob in manifest.blobs():
             self._counts[blob] = self._counts.get(blob, 0) + 1
 
     def release(self, manifest: Manifest) -> None:
-        """End one ``hold`` of this manifest: it was dropped, or could not be kept."""
+        """Let go: the snapshot was dropped, or could not be kept. Idempotent."""
+        if manifest.id not in self._held:
+            return
+        self._held.remove(manifest.id)
         for blob in manifest.blobs():
             count = self._counts[blob] - 1
             if count:
                 self._counts[blob] = count
             else:
                 del self._counts[blob]
-
-    def __len__(self) -> int:
-        """Return how many contents are pinned."""
-        return len(self._counts)

@@ -210,7 +210,7 @@ class MembershipCore:
         label = self.label(certificate.node)
         text = (
             f"{label} is shut out: it signed two different entries under one number, which no "
-            "honest node does; the proof is kept. Remove it with: mesh members --remove"
+            "honest node does; the proof is kept. Remove it with: mesh members remove NAME"
         )
         return [Warned(text), *self._evaluate(now_ms)]
 

@@ -109,6 +109,4 @@ class Admitter:
             ticket=decision.ticket.ticket_id,
         )
         used = _record(decision.ticket)
-        await self._driver.request(
-            lambda tag: AddRosterRecords(tag, (record.encoded,), (used,))
-        )
+        await self._driver.request(lambda tag: AddRosterRecords(tag, (record.encoded,), (used,)))

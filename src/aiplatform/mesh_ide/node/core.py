@@ -25,6 +25,7 @@ from aiplatform.mesh_ide.documents.notices import (
     PathsChanged,
     PeerMisbehaved,
     StorageChanged,
+    TreeFlawed,
 )
 from aiplatform.mesh_ide.documents.state import content_of, living
 from aiplatform.mesh_ide.mesh.membership import (
@@ -51,6 +52,7 @@ from aiplatform.mesh_ide.model.ids import (
     NodeId,
     SessionId,
     WorkspaceId,
+    short,
 )
 from aiplatform.mesh_ide.model.messages import (
     AnyMessage,
@@ -65,10 +67,12 @@ from aiplatform.mesh_ide.model.messages import (
     Vectors,
 )
 from aiplatform.mesh_ide.node import records
+from aiplatform.mesh_ide.node.core_mending import Mending
 from aiplatform.mesh_ide.node.core_requests import RequestsCore
 from aiplatform.mesh_ide.node.events import (
     AddRosterRecords,
     Command,
+    DamageFound,
     DeleteFile,
     EditText,
     Event,
@@ -127,6 +131,7 @@ from aiplatform.mesh_ide.workspace.notices import (
 
 PERSIST_RETRY_MS: Final = 1000
 RECHECK_MS: Final = 2000
+NAMES_WARNED_MAX: Final = 8
 WARN_AGAIN_MS: Final = 60_000
 WARNINGS_REMEMBERED_MAX: Final = 256
 """The same warning is told once a minute."""
@@ -156,6 +161,8 @@ class Boot(Struct, frozen=True):
     places: tuple[TreePlace, ...] = ()
     equivocators: tuple[SessionId, ...] = ()
     """Sessions of which a proof of equivocation is kept."""
+    damage: str | None = None
+    """The tree in the store is not whole: the folder is looked at only once a peer sent the rest."""
     sponsor: NodeId | None = None
     """Who admitted this node: trusted for the rest of the roster if it did not fit the answer."""
 
@@ -185,6 +192,7 @@ class NodeCore:
         self.requests = RequestsCore(
             self.ledger, self.authoring, self.workspace.folder, self._new_file_id
         )
+        self.mending = Mending(self.ledger, self.intake, self.replication, self.workspace)
         self._failed: dict[int, Persist] = {}
         self._in_flight: dict[int, Persist] = {}
         self._retry_ms = 0
@@ -234,7 +242,7 @@ class NodeCore:
         while queue:
             item = queue.popleft()
             if isinstance(item, Persist):
-                commands.append(self._persist(item))
+                commands.extend(self._persist(item))
             else:
                 handled = self._translate(item, now_ms)
                 if handled is None:
@@ -245,13 +253,20 @@ class NodeCore:
                 queue.extend(self._on_freed(self.ledger.take_freed(), now_ms))
         return tuple(commands)
 
-    def _persist(self, persist: Persist) -> Persist:
-        """Begin a commit; what stands in the folder is recorded together with its entries."""
+    def _persist(self, persist: Persist) -> list[Persist]:
+        """Begin a commit; what stands in the folder is recorded together with its entries.
+
+        Behind a commit that failed it waits: tried on its own, its records would later be
+        overwritten by the older ones of that commit.
+        """
         settled = self.workspace.take_settled()
         if settled:
             persist = Persist(persist.ticket, (*persist.writes, *settled))
+        if self._failed:
+            self._failed[persist.ticket] = persist
+            return []
         self._in_flight[persist.ticket] = persist
-        return persist
+        return [persist]
 
     def _on_freed(self, files: tuple[FileId, ...], now_ms: int) -> list[Internal]:
         if not files:
@@ -288,6 +303,8 @@ class NodeCore:
                 for blob, size in event.blobs:
                     self.replication.fetcher.want(blob, size)
                 return self._replicating(self.replication.flush(now_ms))
+            case DamageFound():
+                return [*self.mending.found(event, now_ms)]
             case GitMoved():
                 return [*self.workspace.git_moved(now_ms)]
             case EditText() | PutContent() | DeleteFile() | MoveFile():
@@ -320,7 +337,8 @@ class NodeCore:
             case UpdatesDerived():
                 return [*self.workspace.on_derived(event, now_ms)]
             case TextSpliced():
-                return [*self.requests.on_spliced(event, now_ms)]
+                out = self.requests.on_spliced(event, now_ms)
+                return [*self.workspace.archive_roots(), *out]
             case Materialised():
                 return [*self.workspace.on_materialised(event, now_ms), *self._merged(event)]
             case TreeEdited():
@@ -330,7 +348,7 @@ class NodeCore:
             case EntriesSealed():
                 return [*self.authoring.on_sealed(event, self._new_ticket(), now_ms)]
             case SlicesVerified():
-                return [*self.intake.on_verified(event, self._new_ticket())]
+                return [*self.intake.on_verified(event, self._new_ticket(), now_ms)]
             case Persisted():
                 return self._on_persisted(event, now_ms)
             case BlobsArchived():
@@ -347,6 +365,8 @@ class NodeCore:
         out: list[Internal] = [*self._loaded]
         certificate = self._boot.hello.certificate
         out.append(KeepCertificate(certificate))
+        if self._boot.damage is not None:
+            out.append(Told("damage", self._boot.damage))
         if not self._boot.is_joining:
             out.extend(self._first_scan(now_ms))
         return out
@@ -370,11 +390,13 @@ class NodeCore:
             self._rechecked_ms = now_ms
             self._recheck(self.replication.incomplete())
         out.extend(self._replicating(self.replication.tick(now_ms)))
+        out.extend(self.mending.tick(now_ms))
         if self._is_waiting_to_scan:
             has_met = any(map(self.replication.is_in_step, self.replication.peers()))
-            if has_met or now_ms - self._started_ms >= FIRST_SYNC_PATIENCE_MS:
+            is_alone = now_ms - self._started_ms >= FIRST_SYNC_PATIENCE_MS
+            if has_met or (is_alone and self._boot.damage is None):
                 out.extend(self._first_scan(now_ms))
-        if self._failed and now_ms >= self._retry_ms:
+        if self._failed and not self._in_flight and now_ms >= self._retry_ms:
             retries, self._failed = self._failed, {}
             out.extend(retries.values())
         return out
@@ -394,8 +416,7 @@ class NodeCore:
             case Entries():
                 return [*self.intake.receive(peer, message.slices)]
             case Blobs():
-                replication.fetcher.progressed(peer, now_ms)
-                return [ReceiveParts(peer, message.parts)]
+                return self._on_blobs(peer, message, now_ms)
             case Reconcile():
                 return [*replication.on_reconcile(peer, message, now_ms)]
             case Vectors():
@@ -412,12 +433,37 @@ class NodeCore:
                 raise AssertionError(f"no reaction to {type(message).__name__}")
         return []
 
+    def _on_blobs(self, peer: NodeId, message: Blobs, now_ms: int) -> list[Internal]:
+        """Take the parts of what is missing here; nobody fills this disk with anything else."""
+        fetcher = self.replication.fetcher
+        parts = tuple(part for part in message.parts if fetcher.expects(part.blob, part.size))
+        lies = [
+            part.blob for part in message.parts if fetcher.expects(part.blob, part.size) is False
+        ]
+        out: list[Internal] = []
+        if parts:
+            fetcher.progressed(peer, now_ms)
+            out.append(ReceiveParts(peer, parts))
+        if lies:
+            fetcher.missing(peer, lies)
+            label = self.membership.label(peer)
+            out.append(
+                Warned(f"{label} sent content {short(lies[0])} with a size that it does not have")
+            )
+        return out
+
     def _on_parts(self, result: PartsReceived, now_ms: int) -> list[Internal]:
         fetcher = self.replication.fetcher
         wanted = fetcher.arrived(result.complete)
+        out: list[Internal] = []
         if result.corrupt:
             fetcher.missing(result.peer, result.corrupt)
-        out: list[Internal] = [*self.workspace.on_content(wanted, now_ms)]
+            label, content = self.membership.label(result.peer), short(result.corrupt[0])
+            text = f"{label} sent bytes that are not the content {content}; others are asked for it"
+            if result.problem is not None:
+                text = f"content {content} could not be kept: {result.problem}"
+            out.append(Warned(text))
+        out.extend(self.workspace.on_content(wanted, now_ms))
         return out + self._replicating(self.replication.flush(now_ms))
 
     # --- storage -----------------------------------------------------------------------------
@@ -425,7 +471,13 @@ class NodeCore:
     def _on_persisted(self, result: Persisted, now_ms: int) -> list[Internal]:
         persist = self._in_flight.pop(result.ticket)
         if result.problem is not None:
+            # What was under way behind it is refused too; what waits came later than all those.
+            under_way = [t for t in self._failed if t in self._refused]
+            later = {t: p for t, p in self._failed.items() if t not in self._refused}
+            self._refused.add(result.ticket)
+            self._failed = {t: self._failed[t] for t in under_way}
             self._failed[result.ticket] = persist
+            self._failed.update(later)
             self._retry_ms = now_ms + PERSIST_RETRY_MS
             return self._set_storage(result.problem)
         out = self._set_storage(None)
@@ -479,6 +531,8 @@ class NodeCore:
                 return [*self.replication.on_parents_missing(item, now_ms)]
             case PeerMisbehaved():
                 return self._on_misbehaved(item, now_ms)
+            case TreeFlawed():
+                return self._on_tree_flawed(item)
             case StorageChanged():
                 text = item.problem or "the store works again"
                 return [Told("storage", text)]
@@ -495,7 +549,8 @@ class NodeCore:
             case PeerReady():
                 text = f"{self.membership.label(item.peer)} is here"
                 told = Told("peer-up", text, item.peer)
-                return [told, *self.replication.peer_ready(item.peer, now_ms)]
+                meeting = self.replication.peer_ready(item.peer, now_ms)
+                return [told, *meeting, *self.mending.on_peer_ready(item.peer)]
             case PeerGone():
                 self.replication.peer_gone(item.peer)
                 text = f"{self.membership.label(item.peer)} is gone: {item.detail}"
@@ -516,6 +571,17 @@ class NodeCore:
                 return self._warn(item.text, now_ms)
             case _:
                 return None
+
+    def _on_tree_flawed(self, notice: TreeFlawed) -> list[Internal]:
+        out: list[Internal] = [
+            Warned(f"a member gave a file the name {name!r}, which {why}: it stands nowhere here")
+            for name, why in notice.unusable[:NAMES_WARNED_MAX]
+        ]
+        if notice.problem is not None:
+            out.append(Warned(f"an edit of the tree was left out: {notice.problem}"))
+            writes = tuple(records.refused_record(ref.id) for ref in notice.refused)
+            out.append(Persist(self._new_ticket(), writes))
+        return out
 
     def _warn(self, text: str, now_ms: int) -> list[Internal]:
         """Say it once in a while: who repeats a fault must not fill logs, nor hide other words."""

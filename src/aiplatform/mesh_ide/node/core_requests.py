@@ -26,7 +26,7 @@ from aiplatform.mesh_ide.node.events import (
     Replied,
 )
 from aiplatform.mesh_ide.ports.engine import Splice
-from aiplatform.mesh_ide.ports.jobs import Job, SpliceText, TextSpliced
+from aiplatform.mesh_ide.ports.jobs import BlobSource, Job, SpliceText, TextSpliced
 from aiplatform.mesh_ide.workspace.folder import Folder
 
 WAITING_MAX: Final = 50_000
@@ -58,7 +58,7 @@ class RequestsCore:
         self._folder = folder
         self._new_file_id = new_file_id
         self._waiting: dict[FileId, deque[_FileRequest]] = {}
-        self._splicing: dict[FileId, tuple[list[EditText], EntryId]] = {}
+        self._splicing: dict[FileId, tuple[list[EditText], EntryId, BlobSource]] = {}
         self._submitted: dict[int, tuple[list[int], FileId | None]] = {}
         self._next_tag = 1
 
@@ -119,20 +119,23 @@ class RequestsCore:
             return self._refuse(file, tags, "the file is deleted or not a text", now_ms)
         base = edits[0].base or base_of(state)
         root = state.root(heads[0].lineage)
-        self._splicing[file] = (edits, root.ref.id)
-        lineage = self._ledger.lineage_of(file, root.ref, self._folder.source(root.blob))
+        source = self._folder.source(root.blob)
+        self._splicing[file] = (edits, root.ref.id, source)
+        lineage = self._ledger.lineage_of(file, root.ref, source)
         branch = self._ledger.branch_for(file, base)
         return [SpliceText(lineage, base, tuple(splices), branch)]
 
     def on_spliced(self, result: TextSpliced, now_ms: int) -> Out:
         """Submit an edit whose operations are known."""
-        edits, lineage = self._splicing.pop(result.file, ([], NO_ENTRY))
-        if not edits:
+        splicing = self._splicing.pop(result.file, None)
+        if splicing is None:
             return []
+        edits, lineage, root = splicing
         tags = [edit.tag for edit in edits]
         state = self._ledger.state(result.file)
         if result.problem is not None or result.blob is None or state is None:
             return self._refuse(result.file, tags, result.problem or "the base is gone", now_ms)
+        self._folder.keep_root(root)
         draft = self._ledger.draft_change(
             result.file,
             result.base,

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol, TypeVar
 
 from aiplatform.mesh_ide.mesh.codec import decode, encode
@@ -43,6 +43,7 @@ from aiplatform.mesh_ide.node.outbox import Outbox
 from aiplatform.mesh_ide.node.outgoing import blob_messages, entry_messages
 from aiplatform.mesh_ide.ports.errors import (
     BadFrameError,
+    CorruptRecordError,
     FrameTooLargeError,
     LinkFullError,
     NoLinkError,
@@ -109,6 +110,7 @@ class NodeDriver:
         self.transport = transport
         self.clock = clock
         self.on_join_request: JoinHandler = refuse_joins
+        self.report_damage: Callable[[CorruptRecordError], None] = lambda _: None
         self.addresses: tuple[str, ...] = ()
         self._runner = runner
         self._inbox: deque[Event] = deque()
@@ -207,6 +209,11 @@ class NodeDriver:
             self._is_pumping = True
             self._loop.call_soon(self._pump)
 
+    def post_from_thread(self, event: Event) -> None:
+        """Take an event from any thread; one that comes after the end is lost."""
+        with suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(self.post, event)
+
     def _post_from_lane(self, result: JobResult) -> None:
         self._loop.call_soon_threadsafe(self.post, result)
 
@@ -264,10 +271,8 @@ class NodeDriver:
         except (LinkFullError, FrameTooLargeError):
             self.post(LinkQueueFull(command.peer))
 
-    def _send_entries(
-        self, peer: NodeId, wanted: tuple[tuple[FileId, FileVector], ...]
-    ) -> None:
-        answer = entry_messages(self.store, wanted)
+    def _send_entries(self, peer: NodeId, wanted: tuple[tuple[FileId, FileVector], ...]) -> None:
+        answer = entry_messages(self.store, wanted, self.report_damage)
         if not self._outbox.put(peer, Channel.DOCUMENTS, answer):
             self.post(LinkQueueFull(peer))
 
@@ -380,6 +385,8 @@ class NodeDriver:
             try:
                 value = work()
             except MeshIDEError as error:
+                if isinstance(error, CorruptRecordError):
+                    self.report_damage(error)
                 self._loop.call_soon_threadsafe(_settle, future, None, error)
             else:
                 self._loop.call_soon_threadsafe(_settle, future, value, None)
@@ -406,4 +413,3 @@ def _settle(future: asyncio.Future[T], value: T | None, error: MeshIDEError | No
         future.set_result(value)  # type: ignore[arg-type]
     else:
         future.set_exception(error)
-

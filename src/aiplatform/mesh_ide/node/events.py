@@ -63,6 +63,15 @@ class FolderUnwatched(Struct, frozen=True):
     """The watcher lost track: everything must be looked at."""
 
 
+class DamageFound(Struct, frozen=True):
+    """A stored record does not match its hash: an entry of ``file``, or ``blob`` (erased now)."""
+
+    text: str
+    key: bytes
+    file: FileId | None = None
+    blob: BlobHash | None = None
+
+
 class GitMoved(Struct, frozen=True):
     """Git moved HEAD or the index."""
 
@@ -183,6 +192,7 @@ Event = (
     | GarbageReceived
     | FolderTouched
     | FolderUnwatched
+    | DamageFound
     | GitMoved
     | LinkQueueFull
     | FetchContents
@@ -224,6 +234,7 @@ __all__ = [
     "AllowPeers",
     "Channel",
     "Command",
+    "DamageFound",
     "DeleteFile",
     "Dial",
     "Disconnect",

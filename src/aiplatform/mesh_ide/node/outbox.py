@@ -60,9 +60,7 @@ class Outbox:
         for peer in {peer for peer, _ in self._queues}:
             self.drop(peer)
 
-    async def _send(
-        self, peer: NodeId, channel: Channel, waiting: asyncio.Queue[Answer]
-    ) -> None:
+    async def _send(self, peer: NodeId, channel: Channel, waiting: asyncio.Queue[Answer]) -> None:
         loop = asyncio.get_running_loop()
         while True:
             answer = await waiting.get()

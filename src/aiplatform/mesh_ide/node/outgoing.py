@@ -30,18 +30,48 @@ from aiplatform.mesh_ide.ports.store import CHUNK_BYTES, RecordKind, Store
 SLICES_BYTES_MAX: Final = 1024 * 1024
 ENTRIES_PER_MESSAGE_MAX: Final = 1024
 BLOBS_BYTES_MAX: Final = CHUNK_BYTES
+PARTS_PER_MESSAGE_MAX: Final = 1024
+"""Bytes alone do not bound a message: contents may be empty, and a peer may ask for thousands."""
 
 _certificate = msgpack.Decoder(SessionCertificate)
 
 
+Report = Callable[[CorruptRecordError], None]
+
+
+def _sound_slices(
+    store: Store, wanted: Sequence[tuple[FileId, FileVector]], report: Report
+) -> Iterator[BatchSlice]:
+    """Yield the slices; where an entry rotted, of every file what comes before it.
+
+    What was sent before the damage showed is sent again: the receiver passes over it.
+    """
+    try:
+        yield from store.slices(wanted)
+    except CorruptRecordError as error:
+        report(error)
+    else:
+        return
+    for one in wanted:
+        try:
+            yield from store.slices([one])
+        except CorruptRecordError as error:
+            report(error)
+
+
 def entry_messages(
-    store: Store, wanted: Sequence[tuple[FileId, FileVector]]
+    store: Store,
+    wanted: Sequence[tuple[FileId, FileVector]],
+    report: Report = lambda _: None,
 ) -> Iterator[AnyMessage]:
-    """Yield everything these files have beyond the vectors, certificates first, then ``Sent``."""
+    """Yield everything these files have beyond the vectors, certificates first, then ``Sent``.
+
+    ``report`` is told of stored entries that rotted.
+    """
     told: set[SessionId] = set()
     slices: list[BatchSlice] = []
     size = count = 0
-    for piece in store.slices(wanted):
+    for piece in _sound_slices(store, wanted, report):
         session = piece.header.session
         if session not in told:
             told.add(session)
@@ -70,7 +100,7 @@ def blob_messages(
         for part in _parts(contents, blob, total, first, path_of(blob), missing):
             parts.append(part)
             size += len(part.content)
-            if size >= BLOBS_BYTES_MAX:
+            if size >= BLOBS_BYTES_MAX or len(parts) >= PARTS_PER_MESSAGE_MAX:
                 yield Blobs(tuple(parts))
                 parts, size = [], 0
     if parts:

@@ -10,12 +10,13 @@ from msgspec import msgpack
 from aiplatform.mesh_ide.documents.state import FileState
 from aiplatform.mesh_ide.mesh.membership import KeepRoster
 from aiplatform.mesh_ide.model.entries import SessionCertificate
-from aiplatform.mesh_ide.model.ids import BlobHash, NodeId
+from aiplatform.mesh_ide.model.ids import BlobHash, EntryId, NodeId
 from aiplatform.mesh_ide.ports.store import PutRecord, RecordKind, Store, Write
 
 _JOINED: Final = b"joined"
 _ADDRESSES: Final = b"addresses:"
 _PORT: Final = b"port"
+_REFUSED: Final = b"refused:"
 
 _encoder = msgpack.Encoder()
 _state = msgpack.Decoder(FileState)
@@ -74,6 +75,20 @@ def named_blobs(files: Iterable[bytes]) -> set[BlobHash]:
         if state.merged is not None:
             named.add(state.merged.blob)
     return named
+
+
+def refused_record(entry: EntryId) -> PutRecord:
+    """Return the write that says: this entry of the tree is stored, and must not be imported."""
+    return PutRecord(RecordKind.NODE, _REFUSED + entry, b"1")
+
+
+def refused_entries(store: Store) -> frozenset[EntryId]:
+    """Return the entries of the tree that must not be imported."""
+    return frozenset(
+        EntryId(key[len(_REFUSED) :])
+        for key, _ in store.records(RecordKind.NODE)
+        if key.startswith(_REFUSED)
+    )
 
 
 def port_record(port: int) -> PutRecord:

@@ -236,10 +236,11 @@ class ImportTree(Struct, frozen=True):
 
 
 class TreeImported(Struct, frozen=True):
-    """Places of nodes that changed; ``problem`` if a payload was refused."""
+    """Places of nodes that changed; ``problem`` if payloads were refused: those of ``refused``."""
 
     places: tuple[TreePlace, ...]
     problem: str | None = None
+    refused: tuple[EntryRef, ...] = ()
 
 
 class SealEntries(Struct, frozen=True):

@@ -15,10 +15,10 @@ from msgspec import Struct
 
 from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import EntriesStored, ParentsMissing
-from aiplatform.mesh_ide.documents.state import content_of, covers, fingerprint_of, living
+from aiplatform.mesh_ide.documents.state import covers, fingerprint_of, living
 from aiplatform.mesh_ide.model.entries import BatchSlice, FileVector
 from aiplatform.mesh_ide.model.enums import Channel, SyncState
-from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId, Fingerprint, NodeId
+from aiplatform.mesh_ide.model.ids import FileId, Fingerprint, NodeId
 from aiplatform.mesh_ide.model.messages import (
     AnyMessage,
     BlobRequest,
@@ -81,13 +81,13 @@ class _Peer(Struct):
     is_reconciled: bool = False
     began_ms: int = 0
     requests: int = 0
-    pending: set[FileId] = set()  # noqa: RUF012 - msgspec copies defaults
-    differing: set[FileId] = set()  # noqa: RUF012
-    told: dict[FileId, Fingerprint] = {}  # noqa: RUF012
-    unknown: dict[FileId, int] = {}  # noqa: RUF012
-    shown: set[FileId] = set()  # noqa: RUF012
+    pending: set[FileId] = set()
+    differing: set[FileId] = set()
+    told: dict[FileId, Fingerprint] = {}
+    unknown: dict[FileId, int] = {}
+    shown: set[FileId] = set()
     """The peer was told that this node holds what ``index`` says of these files."""
-    to_show: dict[FileId, None] = {}  # noqa: RUF012
+    to_show: dict[FileId, None] = {}
 
 
 class ReplicationCore:
@@ -243,7 +243,9 @@ class ReplicationCore:
             return []
         out: list[ReplicationCommand] = [SendEntries(peer, message.vectors)]
         if message.is_request:
-            state.differing.update(file for file, _ in message.vectors)
+            # Only of what is known here: a peer that names others must not fill our memory.
+            known = self._ledger.state
+            state.differing.update(f for f, _ in message.vectors if known(f) is not None)
             lacking = [f for f, theirs in message.vectors if not covers(self._vector(f), theirs)]
             out.extend(self._ask(peer, state, lacking, is_request=False))
         return out
@@ -323,6 +325,18 @@ class ReplicationCore:
             for file in notice.files:
                 state.unknown.setdefault(file, now_ms - ASK_AFTER_MS)
         return []
+
+    def ask_whole(
+        self, files: tuple[FileId, ...], peer: NodeId | None = None
+    ) -> list[ReplicationCommand]:
+        """Ask a peer (or all) for the whole histories of files whose entries rotted here."""
+        peers = self._peers if peer is None else {peer: self._peers[peer]}
+        out: list[ReplicationCommand] = []
+        for one, state in peers.items():
+            state.requests += 1
+            vectors = tuple((file, ()) for file in files)
+            out.append(SendMessage(one, Channel.CONTROL, Vectors(vectors, is_request=False)))
+        return out
 
     # --- time --------------------------------------------------------------------------------
 

@@ -54,6 +54,11 @@ class Fetcher:
         """Return whether a content is missing and may still come."""
         return blob in self._wants
 
+    def expects(self, blob: BlobHash, size: int) -> bool | None:
+        """Return whether a content of this size is missing; ``None``: the content is not."""
+        want = self._wants.get(blob)
+        return None if want is None else want.size == size
+
     def want(self, blob: BlobHash, size: int) -> None:
         """Add a missing content."""
         if blob not in self._wants:

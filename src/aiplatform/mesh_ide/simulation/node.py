@@ -229,6 +229,10 @@ class SimulatedNode:
                     list(self.runner.run(job))
                 except (SimulatedDeathError, SimulatedCrashError):
                     return
+                finally:
+                    self.tree.crash_at = None
+                    while self.disk.store.take_fault() is not None:
+                        pass  # the commit failed before it met this fault
 
     def now_ms(self) -> int:
         """Return this machine's clock."""

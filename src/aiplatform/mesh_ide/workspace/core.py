@@ -275,6 +275,11 @@ class WorkspaceCore:
         self._look_again()
         return self._flush(now_ms)
 
+    def archive_roots(self) -> list[Job | Notice]:
+        """Archive the first contents of texts that are being edited."""
+        roots = self.folder.take_roots()
+        return [ArchiveBlobs(roots)] if roots else []
+
     def take_settled(self) -> list[Write]:
         """Hand out the folder's records that belong to the entries now being committed."""
         return self.folder.take_settled()
@@ -371,6 +376,26 @@ class WorkspaceCore:
             out.append(ArchiveBlobs(tuple(self.folder.source(blob) for blob in shelved)))
         return out + self._flush(now_ms)
 
+    def on_content_lost(self, blob: BlobHash, now_ms: int) -> Out:
+        """An archived content rotted: it is archived again from the folder, or fetched."""
+        self.folder.archived.discard(blob)
+        is_here = self.folder.holds(blob)
+        if is_here:
+            self.folder.unarchived[blob] = None
+        for state in self._ledger.states():
+            named = [(h.blob, h.size) for h in state.heads] + [(r.blob, r.size) for r in state.roots]
+            if state.merged is not None:
+                named.append((state.merged.blob, state.merged.size))
+            size = dict(named).get(blob)
+            if size is None:
+                continue
+            self._held_now[state.file] = None
+            self._touch(state.file)
+            if not is_here:
+                self.applier.shelf[blob] = state.file
+                self.applier.wanted[blob] = (state.file, size)
+        return self._flush(now_ms)
+
     def on_applied(self, result: WritesApplied, now_ms: int) -> Out:
         """The disk did (or refused) what we asked."""
         self._applying -= 1
@@ -458,6 +483,7 @@ class WorkspaceCore:
             del self._dirty[path]
             if not self.deletions.is_waiting(path):
                 self.applier.consider(path)
+        out.extend(self.archive_roots())
         out.extend(self._observer.take_derivations())
         for blob, (file, size) in self._observer.bases_wanted.items():
             self.applier.shelf[blob] = file

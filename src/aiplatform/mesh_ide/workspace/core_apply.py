@@ -68,6 +68,8 @@ class Applier:
         self.failed: dict[str, tuple[int, str]] = {}
         self.shelf: dict[BlobHash, FileId] = {}
         """Contents that stand nowhere in the folder and go into the archive when they come."""
+        self._rootless: set[BlobHash] = set()
+        """Contents that nobody sent for a while: what was built on them is asked for itself."""
         self.busy_bytes = 0
         self._refreshed_ms = 0
 
@@ -196,6 +198,8 @@ class Applier:
         if not can_merge or self._unmergeable.get(state.file) == state.refs():
             self.wanted[blob] = (state.file, size)
             return
+        if state.root(heads[0].lineage).blob in self._rootless:
+            self.wanted[blob] = (state.file, size)
         self._want_merge(state)
 
     def _want_merge(self, state: FileState) -> None:
@@ -254,6 +258,7 @@ class Applier:
         for blob in blobs:
             self.wanted.pop(blob, None)
             self._unmergeable.clear()
+            self._rootless.discard(blob)
             if blob in self._waiting:
                 self._ready.add(blob)
                 paths.extend(self._waiting.pop(blob))
@@ -339,6 +344,7 @@ class Applier:
                 path = self._ledger.index.path_of(file)
                 if not self._folder.holds(blob):
                     del self.shelf[blob]
+                    self._rootless.add(blob)
                     waiting.extend((path,) if path is not None else ())
         due = [p for p, (since, _) in self.failed.items() if now_ms - since >= RETRY_WRITE_MS]
         for path in due:

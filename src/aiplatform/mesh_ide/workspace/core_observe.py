@@ -144,11 +144,13 @@ class Observer:
         by_inode = {
             (state.stat.inode, standing.blob): path
             for path, standing in vanished.items()
-            if (state := self._folder.get(path)) is not None and state.stat is not None
+            if (state := self._folder.get(path)) is not None
+            and state.now is not None
+            and state.stat is not None
         }
         by_blob: dict[bytes, list[str]] = {}
         for path, standing in vanished.items():
-            if standing.size:
+            if standing.size and self._folder.standing(path) is not None:
                 by_blob.setdefault(standing.blob, []).append(path)
         renames: dict[str, Observation] = {}
         created: list[Observation] = []
@@ -373,6 +375,9 @@ class Observer:
                 edit.branch = edit.branch_before
                 edit.inference = BaseInference.BEFORE_OUR_WRITE
             is_derived = derived.outcome is DeriveOutcome.DERIVED
+            if is_derived:
+                other = item.lineage_before if derived.is_from_before else None
+                self._folder.keep_root((other or item.lineage).content)
             payload = derived.payload if is_derived else None
             out.extend(self._submit_edit(edit, payload, now_ms))
         return out

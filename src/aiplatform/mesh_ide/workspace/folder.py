@@ -34,6 +34,7 @@ class Folder:
         self._held: dict[str, int] = {}
         self._settled: dict[str, None] = {}
         self._placed: dict[FileId, None] = {}
+        self._roots: dict[BlobHash, str | None] = {}
         self.archived: set[BlobHash] = set()
         self.unarchived: dict[BlobHash, None] = {}
 
@@ -124,6 +125,20 @@ class Folder:
         for blob in blobs:
             self.archived.add(blob)
             self.unarchived.pop(blob, None)
+
+    def keep_root(self, source: BlobSource) -> None:
+        """See that a text's first content is archived before what builds on it is durable.
+
+        Without it nobody could ever merge the text again.
+        """
+        if source.blob not in self.archived:
+            self._roots[source.blob] = source.path
+
+    def take_roots(self) -> tuple[BlobSource, ...]:
+        """Hand out what ``keep_root`` gathered."""
+        roots = tuple(BlobSource(blob, path) for blob, path in self._roots.items())
+        self._roots.clear()
+        return roots
 
     def hold(self, paths: Iterable[str]) -> None:
         """Keep these paths' records back, and writes of ours away, until ``settle``."""

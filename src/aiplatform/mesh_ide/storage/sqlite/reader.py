@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiplatform.mesh_ide.model.entries import BatchHeader
-from aiplatform.mesh_ide.model.ids import HASH_BYTES, EntryId
+from aiplatform.mesh_ide.model.ids import HASH_BYTES, EntryId, FileId
 from aiplatform.mesh_ide.storage.codec import read_entry
 from aiplatform.mesh_ide.storage.slicing import BatchRow, ContentRow, WantedRow
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from aiplatform.mesh_ide.model.entries import FileVector, KnownEntry
-    from aiplatform.mesh_ide.model.ids import FileId, SessionId
+    from aiplatform.mesh_ide.model.ids import SessionId
     from aiplatform.mesh_ide.storage.sqlite.connections import ReaderPool
 
 
@@ -48,6 +48,13 @@ class EntryReader:
             "SELECT encoded FROM entries WHERE substr(id, 1, 8) = ? AND id = ?", (entry[:8], entry)
         )
         return read_entry(rows[0][0], entry) if rows else None
+
+    def file_of(self, entry: EntryId) -> FileId | None:
+        """Return the file in whose history an entry stands, without looking at its bytes."""
+        rows = self._pool.rows(
+            "SELECT file FROM entries WHERE substr(id, 1, 8) = ? AND id = ?", (entry[:8], entry)
+        )
+        return FileId(rows[0][0]) if rows else None
 
     def dots(self, dots: Iterable[tuple[SessionId, int]]) -> dict[tuple[SessionId, int], EntryId]:
         """Return the ids stored under these dots."""

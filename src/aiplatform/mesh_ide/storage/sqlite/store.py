@@ -121,6 +121,10 @@ class SqliteStore:
         """See ``Store.entry``."""
         return self._entries.entry(entry)
 
+    def file_of(self, entry: EntryId) -> FileId | None:
+        """Return the file of a stored entry, also of one whose bytes rotted."""
+        return self._entries.file_of(entry)
+
     def slices(
         self, wanted: Sequence[tuple[FileId, FileVector]], entries_max: int = 256
     ) -> Iterator[BatchSlice]:

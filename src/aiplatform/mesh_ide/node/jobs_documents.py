@@ -1,0 +1,231 @@
+"""Jobs of the document engines: differences, merges, the tree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from blake3 import blake3
+
+from aiplatform.mesh_ide.documents.engine.diff import plan_hunks
+from aiplatform.mesh_ide.documents.engine.faults import BadEditError
+from aiplatform.mesh_ide.model.entries import (
+    TEXT_BYTES_MAX,
+    EntryRef,
+    KnownEntry,
+)
+from aiplatform.mesh_ide.model.errors import MeshIDEError
+from aiplatform.mesh_ide.model.ids import BlobHash, SessionId
+from aiplatform.mesh_ide.ports.engine import TextEngine, TextRoot, TreeEngine, TreePlace
+from aiplatform.mesh_ide.ports.errors import (
+    BadUpdateError,
+    CorruptRecordError,
+)
+from aiplatform.mesh_ide.ports.filetree import (
+    Contents,
+)
+from aiplatform.mesh_ide.ports.jobs import (
+    DerivedUpdate,
+    DeriveOutcome,
+    DeriveUpdate,
+    EditTree,
+    ImportTree,
+    MaterialisedText,
+    SpliceText,
+    TextAt,
+    TextLineage,
+    TextSpliced,
+    TreeEdited,
+    TreeImported,
+)
+from aiplatform.mesh_ide.ports.store import Store
+
+
+class DocumentJobs:
+    """Reads contents and histories for the engines and gives their answers the jobs' form."""
+
+    def __init__(  # noqa: PLR0913 - it joins the ports
+        self,
+        session: SessionId,
+        store: Store,
+        contents: Contents,
+        texts: TextEngine,
+        names: TreeEngine,
+        report_damage: Callable[[CorruptRecordError], None],
+    ) -> None:
+        self.session = session
+        self._store = store
+        self._contents = contents
+        self._texts = texts
+        self._names = names
+        self._report_damage = report_damage
+
+    def _root(self, lineage: TextLineage) -> TextRoot | None:
+        content = self._contents.read(lineage.content.blob, lineage.content.path)
+        if content is None:
+            return None
+        return TextRoot(lineage.file, lineage.root, content.decode())
+
+    def _entries(self, lineage: TextLineage, heads: Sequence[EntryRef]) -> Iterator[KnownEntry]:
+        """Yield the file's entries, those that are asked for first.
+
+        The engine stops reading once it has what its cached document lacks: with the heads in
+        front that is one entry per keystroke, not the whole history.
+        """
+        try:
+            for head in heads:
+                known = self._store.entry(head.id)
+                if known is not None:
+                    yield known
+            yield from reversed(lineage.pending)
+            yield from self._store.entries_of(lineage.file)
+        except CorruptRecordError as error:
+            self._report_damage(error)
+            raise
+
+    def derive(self, item: DeriveUpdate) -> DerivedUpdate:
+        """Find the operations of one edit."""
+        file = item.lineage.file
+        content = self._contents.read(item.content.blob, item.content.path)
+        if content is None:
+            return DerivedUpdate(file, DeriveOutcome.CONTENT_MISSING)
+        text = content.decode()
+        lineage, base, branch = item.lineage, item.base, item.branch
+        is_before: bool | None = False
+        try:
+            if item.base_before:
+                is_before = self._is_nearer_before(item, text)
+            if is_before is None:
+                return DerivedUpdate(file, DeriveOutcome.BASE_MISSING)
+            if is_before:
+                lineage = item.lineage_before or lineage
+                base, branch = item.base_before, item.branch_before
+            root = self._root(lineage)
+            if root is None:
+                return DerivedUpdate(file, DeriveOutcome.BASE_MISSING)
+            self._keep_root(lineage, root)
+            payload = self._texts.derive_update(
+                root, self._entries(lineage, base), base, text, self.session, branch
+            )
+        except CorruptRecordError:
+            # It is being asked for again; the edit waits for it as it would for a content.
+            return DerivedUpdate(file, DeriveOutcome.BASE_MISSING)
+        except MeshIDEError:
+            # An entry of the history cannot be imported: the new content stands on its own.
+            return DerivedUpdate(file, DeriveOutcome.TOO_DIFFERENT)
+        if payload is None:
+            outcome = DeriveOutcome.TOO_DIFFERENT
+            return DerivedUpdate(file, outcome, is_from_before=is_before)
+        return DerivedUpdate(file, DeriveOutcome.DERIVED, payload, is_from_before=is_before)
+
+    def _keep_root(self, lineage: TextLineage, root: TextRoot) -> None:
+        """Keep a root's content at hand: the core has it archived before the edit is durable."""
+        self._contents.keep(lineage.content.blob, root.text.encode())
+
+    def _text(self, lineage: TextLineage, heads: Sequence[EntryRef]) -> str | None:
+        root = self._root(lineage)
+        if root is None:
+            return None
+        return self._texts.text_at(root, self._entries(lineage, heads), heads)
+
+    def _is_nearer_before(self, item: DeriveUpdate, text: str) -> bool | None:
+        """Return whether the text before our write explains the new one with fewer changes.
+
+        ``None``: one of the two texts cannot be had now.
+        """
+        now = self._text(item.lineage, item.base)
+        before = self._text(item.lineage_before or item.lineage, item.base_before)
+        if now is None or before is None:
+            return None
+        return changed_characters(before, text) < changed_characters(now, text)
+
+    def splice(self, job: SpliceText) -> TextSpliced:
+        """Turn exact edits into operations and their content."""
+        file = job.lineage.file
+        root = self._root(job.lineage)
+        if root is None:
+            return TextSpliced(file, job.base, job.branch, b"", None, 0, "the base is not here")
+        try:
+            text = self._texts.text_at(root, self._entries(job.lineage, job.base), job.base)
+        except MeshIDEError as error:
+            return TextSpliced(file, job.base, job.branch, b"", None, 0, str(error))
+        for splice in job.splices:
+            if not 0 <= splice.position <= splice.position + splice.delete <= len(text):
+                problem = (
+                    f"the text has {len(text)} characters; position {splice.position} is not in it"
+                )
+                return TextSpliced(file, job.base, job.branch, b"", None, 0, problem)
+            after = text[splice.position + splice.delete :]
+            text = text[: splice.position] + splice.insert + after
+        content = text.encode()
+        if len(content) > TEXT_BYTES_MAX:
+            problem = f"the text would grow over {TEXT_BYTES_MAX} bytes"
+            return TextSpliced(file, job.base, job.branch, b"", None, 0, problem)
+        try:
+            payload = self._texts.splice_update(
+                root,
+                self._entries(job.lineage, job.base),
+                job.base,
+                job.splices,
+                self.session,
+                job.branch,
+            )
+        except MeshIDEError as error:
+            return TextSpliced(file, job.base, job.branch, b"", None, 0, str(error))
+        blob = BlobHash(blake3(content).digest())
+        self._contents.keep(blob, content)
+        self._keep_root(job.lineage, root)
+        return TextSpliced(file, job.base, job.branch, payload, blob, len(content))
+
+    def materialise(self, item: TextAt) -> MaterialisedText:
+        """Compute a text at a frontier and keep it."""
+        file = item.lineage.file
+        root = self._root(item.lineage)
+        if root is None:
+            return MaterialisedText(file, item.heads, None, 0)
+        try:
+            entries = self._entries(item.lineage, item.heads)
+            text = self._texts.text_at(root, entries, item.heads)
+        except (BadUpdateError, CorruptRecordError) as error:
+            return MaterialisedText(file, item.heads, None, 0, problem=str(error))
+        content = text.encode()
+        blob = BlobHash(blake3(content).digest())
+        self._contents.keep(blob, content)
+        return MaterialisedText(file, item.heads, blob, len(content))
+
+    def edit_tree(self, job: EditTree) -> TreeEdited:
+        """Apply tree operations as this session."""
+        try:
+            edit = self._names.edit(job.operations, self.session, job.branch)
+        except BadEditError as error:
+            # What others did meanwhile is in the tree already: a folder cannot go there now.
+            return TreeEdited(b"", (), problem=str(error))
+        return TreeEdited(edit.payload, edit.places)
+
+    def import_tree(self, job: ImportTree) -> TreeImported:
+        """Merge checked tree entries; a bad one never spoils the others."""
+        try:
+            return TreeImported(self._names.import_payloads(job.known))
+        except BadUpdateError:
+            # One at a time: what is sound of it must not be lost with the rest.
+            places: list[TreePlace] = []
+            refused: list[EntryRef] = []
+            problem: str | None = None
+            for known in job.known:
+                try:
+                    places.extend(self._names.import_payloads((known,)))
+                except BadUpdateError as error:
+                    problem = str(error)
+                    refused.append(known.ref)
+            return TreeImported(tuple(places), problem=problem, refused=tuple(refused))
+
+
+def changed_characters(old: str, new: str) -> int:
+    """Return how many characters have to go or to come to make one text of another.
+
+    Counting what lies between the common ends was tried first: whoever saved two lines, one above
+    and one below what a peer had written, was taken for somebody who had not read the peer's.
+    """
+    hunks = plan_hunks(old, new)
+    if hunks is None:
+        return len(old) + len(new)
+    return sum(end - start + len(insert) for start, end, insert in hunks)

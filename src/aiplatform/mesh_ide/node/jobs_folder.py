@@ -1,0 +1,124 @@
+"""Jobs of the working folder: look, and change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aiplatform.mesh_ide.model.ids import BlobHash
+from aiplatform.mesh_ide.node.jobs_storing import StoringJobs
+from aiplatform.mesh_ide.ports.errors import (
+    RootMissingError,
+)
+from aiplatform.mesh_ide.ports.filetree import (
+    Contents,
+    FileTree,
+    ScanBatch,
+    WriteOutcome,
+    WriteResult,
+)
+from aiplatform.mesh_ide.ports.jobs import (
+    ApplyWrites,
+    ArchiveBlobs,
+    BlobSource,
+    FolderScanned,
+    JobResult,
+    ObservePaths,
+    PathsObserved,
+    ScanFolder,
+    WritesApplied,
+)
+
+_EMPTY = ScanBatch((), (), ())
+_NEW_PATHS_MAX = 16
+"""New paths looked at together: folders among them may hold a hundred files each."""
+
+
+class FolderJobs:
+    """Looks at the folder and changes it; what is overwritten is archived first."""
+
+    def __init__(self, tree: FileTree | None, contents: Contents, storing: StoringJobs) -> None:
+        self._tree = tree
+        self._contents = contents
+        self._storing = storing
+
+    def scan(self, job: ScanFolder) -> Iterator[JobResult]:
+        """Look at everything, in parts."""
+        if self._tree is None:
+            yield FolderScanned(_EMPTY, is_last=True)
+            return
+        try:
+            for batch in self._tree.scan(job.known):
+                yield FolderScanned(batch, is_last=False)
+        except RootMissingError as error:
+            yield FolderScanned(_EMPTY, is_last=True, problem=str(error))
+            return
+        yield FolderScanned(_EMPTY, is_last=True)
+
+    def observe(self, job: ObservePaths) -> Iterator[JobResult]:
+        """Look at what is known first (its absence may explain what is new), the rest in parts."""
+        if self._tree is None:
+            yield PathsObserved(_EMPTY)
+            return
+        folders = {path.partition("/")[0] for path in job.known}
+        near = [p for p in job.paths if p in job.known or p.partition("/")[0] in folders]
+        close = set(near)
+        far = [path for path in job.paths if path not in close]
+        parts = [near, *(far[i : i + _NEW_PATHS_MAX] for i in range(0, len(far), _NEW_PATHS_MAX))]
+        try:
+            for part in parts[:-1]:
+                if part:
+                    yield PathsObserved(self._tree.observe(part, job.known), is_last=False)
+            yield PathsObserved(self._tree.observe(parts[-1], job.known))
+        except RootMissingError as error:
+            yield PathsObserved(_EMPTY, problem=str(error))
+
+    def apply(self, job: ApplyWrites) -> WritesApplied:
+        """Change the folder; keep first what is overwritten."""
+        assert self._tree is not None, "only nodes with a folder apply writes"
+        old = tuple(
+            BlobSource(planned.write.expected, planned.write.path)
+            for planned in job.writes
+            if planned.archive_first and planned.write.expected is not None
+        )
+        archived: tuple[BlobHash, ...] = ()
+        if old:
+            kept = self._storing.archive(ArchiveBlobs(old))
+            if kept.problem is not None:
+                # Nothing is overwritten that could not be kept.
+                failed = tuple(
+                    WriteResult(p.write.path, WriteOutcome.FAILED, problem=kept.problem)
+                    for p in job.writes
+                )
+                return WritesApplied(job.writes, failed, kept.archived)
+            archived = kept.archived
+        hints = {p.source.blob: p.source.path for p in job.writes if p.source is not None}
+        writes = tuple(planned.write for planned in job.writes)
+        results = self._tree.apply(writes, HintedContents(self._contents, hints))
+        for write, result in zip(writes, results, strict=True):
+            if write.blob is not None and result.outcome is WriteOutcome.APPLIED:
+                self._contents.forget(write.blob)
+        return WritesApplied(job.writes, results, archived)
+
+
+class HintedContents:
+    """Contents that know for some blobs which file may hold them."""
+
+    def __init__(self, contents: Contents, hints: dict[BlobHash, str | None]) -> None:
+        self._contents = contents
+        self._hints = hints
+
+    def read(self, blob: BlobHash, path: str | None = None) -> bytes | None:
+        """See ``Contents.read``."""
+        return self._contents.read(blob, path or self._hints.get(blob))
+
+    def chunks(self, blob: BlobHash, path: str | None = None) -> Iterator[bytes] | None:
+        """See ``Contents.chunks``."""
+        return self._contents.chunks(blob, path or self._hints.get(blob))
+
+    def keep(self, blob: BlobHash, content: bytes) -> None:
+        """See ``Contents.keep``."""
+        self._contents.keep(blob, content)
+
+    def forget(self, blob: BlobHash) -> None:
+        """See ``Contents.forget``."""
+        self._contents.forget(blob)

@@ -1,0 +1,137 @@
+"""The command line by itself: parsing, printing, help."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from aiplatform.mesh_ide.api import answers
+from aiplatform.mesh_ide.api.locations import Place
+from aiplatform.mesh_ide.cli import app, main, present
+from aiplatform.mesh_ide.cli.output import safe, table
+from aiplatform.mesh_ide.cli.verbs_belonging import BadDurationError, seconds_of
+from aiplatform.mesh_ide.cli.verbs_service import unit_of
+
+_HEAVY = (
+    "asyncio", "typer", "rich", "pydantic", "iroh", "loro", "apsw", "cryptography", "blake3",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("status", ("", False)),
+        ("status --json", ("", True)),
+        ("-C /x status", ("/x", False)),
+        ("status -C /x --json", ("/x", True)),
+        ("status --folder /x", ("/x", False)),
+        ("status --help", None),
+        ("status -C", None),
+        ("-C --json status", None),
+        ("status status", None),
+        ("peers", None),
+        ("why status", None),
+        ("--version status", None),
+    ],
+)
+def test_only_the_plain_forms_of_status_take_the_short_way(
+    words: str, expected: tuple[str, bool] | None
+) -> None:
+    """Whatever looks otherwise goes to the parser of all verbs."""
+    assert main._plain_status(words.split()) == expected
+
+
+def test_status_imports_nothing_of_a_node_and_no_parser() -> None:
+    """What makes it answer within a quarter of a second."""
+    code = (
+        "import sys; sys.argv = ['mesh', 'status', '-C', '/']\n"
+        "from aiplatform.mesh_ide.cli.main import main\n"
+        "assert main() == 2\n"
+        f"print([name for name in {_HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert "mesh init" in done.stderr
+
+
+@pytest.mark.parametrize("verb", app._VERBS)
+def test_every_verb_has_help_with_an_example_and_json(verb: str) -> None:
+    """One sentence, one example, the options that all have."""
+    said = CliRunner().invoke(app.app, [verb, "--help"]).output
+    assert "Usage:" in said
+    if verb not in {"members", "service"}:
+        assert "Example: " in said or "mesh " in said
+    if verb != "service":
+        assert "--json" in said
+        assert "-C" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("30", 30), ("30s", 30), ("2m", 120), ("1.5h", 5400), ("7D", 604_800)]
+)
+def test_durations_are_read_as_people_write_them(text: str, expected: float) -> None:
+    """Seconds, minutes, hours, days, weeks."""
+    assert seconds_of(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1h", "1y", "1h30", "9" * 20])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    """With an example of one."""
+    with pytest.raises(BadDurationError, match="24h"):
+        seconds_of(text)
+
+
+def test_names_cannot_drive_the_terminal() -> None:
+    """Control characters are shown, not sent."""
+    assert safe("a\x1b[31mb\n") == "a\\x1b[31mb\\x0a"
+    assert "\x1b" not in table(("NAME",), [("\x1b]0;title\x07",)])
+
+
+def test_a_status_reads_as_sentences() -> None:
+    """What is asked most: is everything where it should be?"""
+    peer = answers.Peer("ab" * 32, "desk", "edit", "LOCAL", "online", 1.25, "10.0.0.2:7311", 3)
+    said = present.status(
+        answers.Status(
+            workspace="rocket",
+            workspace_id="cd" * 32,
+            node="ef" * 32,
+            label="laptop",
+            role="admin",
+            node_type="LOCAL",
+            folder="/home/ada/rocket",
+            pid=7,
+            addresses=("10.0.0.1:7311",),
+            peers=(peer,),
+            members=2,
+            files=14,
+            bytes=2048,
+            outstanding=0,
+            authoring=0,
+            unarchived=0,
+            conflicts=1,
+            held=0,
+            skipped=0,
+            is_looked_at=True,
+            is_synced=False,
+            problems=("the disk is full",),
+            uptime_ms=61_000,
+        )
+    )
+    assert "14, 2.0 KiB" in said
+    assert "1 conflicts (mesh conflicts); not confirmed yet by desk" in said
+    assert "desk  online  edit  1.2 ms   3" in said
+    assert "up 1 min 1 s" in said
+    assert said.endswith("problem: the disk is full")
+
+
+def test_a_service_unit_quotes_what_systemd_would_read(tmp_path: Path) -> None:
+    """Spaces, percent signs, dollars and quotes in a folder's name stay themselves."""
+    place = Place(tmp_path / "rocket-1", Path('/home/a b/50% "x" $HOME'), "rocket", "laptop")
+    unit, text = unit_of(place)
+    assert unit.name == "mesh@rocket-1.service"
+    assert '"/home/a b/50%% \\"x\\" $$HOME"' in text
+    assert f'ExecStart="{sys.executable}" -m aiplatform.mesh_ide.cli.main up' in text
