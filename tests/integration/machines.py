@@ -16,6 +16,9 @@ from typing import Any
 
 import pytest
 
+from aiplatform.mesh_ide.api.locations import Locations
+from aiplatform.mesh_ide.server.control import server_pid
+
 MESH = [sys.executable, "-m", "aiplatform.mesh_ide.cli.main"]
 TIMEOUT_S = 40.0
 
@@ -56,7 +59,7 @@ class Machine:
         assert code == done.returncode, said
         return done
 
-    def json(self, *words: str, cwd: Path | None = None) -> Any:
+    def json(self, *words: str, cwd: Path | None = None) -> Any:  # noqa: ANN401 - any answer
         """Run one command with ``--json`` and return its result."""
         said = json.loads(self.run(*words, "--json", cwd=cwd).stdout)
         assert said["schema"] == 1
@@ -95,9 +98,6 @@ class Machine:
 
     def end(self) -> None:
         """Stop every node of this machine, by force if need be."""
-        from aiplatform.mesh_ide.api.locations import Locations
-        from aiplatform.mesh_ide.server.control import server_pid
-
         places = Locations.of(self.environment, os.geteuid())
         for place in places.places():
             pid = server_pid(places.socket(place.state))

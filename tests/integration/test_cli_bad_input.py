@@ -39,6 +39,7 @@ def test_tickets_that_are_wrong_used_expired_or_truncated_are_refused(machines: 
     expired = beta.run("join", brief, *words, cwd=beta.root, code=4).stderr
     assert "expired" in expired
     assert not beta.folder.exists()
+    assert not list((beta.root / "state").glob("mesh/*")), "a refused key is not kept"
     beta.run("join", good, *words, cwd=beta.root)
     assert beta.folder.is_dir(), "named after the workspace"
     gamma = machines("gamma")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
@@ -184,3 +185,40 @@ def test_members_change_roles_leave_and_are_removed(machines: Machines) -> None:
     assert beta.read("a.txt") == "a\ngamma\n"
     assert "last admin" in alpha.run("members", "role", "alpha", "edit", code=2).stderr
     assert "only member" in alpha.run("leave", code=2).stderr
+
+
+def test_verbs_understand_paths_as_they_are_typed(machines: Machines) -> None:
+    """From a folder inside, absolute, and through a link to the workspace."""
+    alpha = founded(machines("alpha"), src__main_py="print()\n")
+    link = alpha.root / "link"
+    link.symlink_to(alpha.folder)
+    for cwd, path in (
+        (alpha.folder / "src", "main.py"),
+        (alpha.folder / "src", "../src/main.py"),
+        (alpha.root, str(alpha.folder / "src" / "main.py")),
+        (link / "src", "main.py"),
+    ):
+        words = ("-C", str(alpha.folder)) if cwd == alpha.root else ()
+        assert alpha.json("why", path, *words, cwd=cwd)["path"] == "src/main.py"
+
+
+def test_status_answers_within_a_quarter_of_a_second(machines: Machines) -> None:
+    """From the shell, interpreter and all; the best of five, since others use this machine."""
+    alpha = founded(machines("alpha"), a_txt="a\n")
+    took_s: list[float] = []
+    for _ in range(5):
+        began_s = time.perf_counter()
+        alpha.run("status")
+        took_s.append(time.perf_counter() - began_s)
+    assert min(took_s) <= 0.25
+
+
+def test_the_shell_completes_verbs(machines: Machines) -> None:
+    """What `mesh --install-completion` sets up asks the program itself."""
+    alpha = machines("alpha")
+    alpha.environment |= {
+        "_MESH_COMPLETE": "complete_bash",
+        "COMP_WORDS": "mesh st",
+        "COMP_CWORD": "1",
+    }
+    assert alpha.run().stdout.split() == ["status"]

@@ -16,6 +16,7 @@ from aiplatform.mesh_ide.ports.engine import BlameSpan
 
 
 def entry(session: str, sequence: int, *parents: KnownEntry, is_save: bool = True) -> KnownEntry:
+    """Return an entry as far as numbering looks at it."""
     who = SessionId(session.encode() * 32)
     ref = EntryRef(who, sequence, EntryId(f"{session}{sequence}".encode().ljust(32)))
     said = Entry(

@@ -21,10 +21,12 @@ from aiplatform.mesh_ide.api.locations import (
 
 
 def of(root: Path, **environ: str) -> Locations:
+    """Return the locations of an environment."""
     return Locations.of({"HOME": str(root), **environ}, os.geteuid())
 
 
 def registered(places: Locations, folder: Path, name: str = "rocket") -> Path:
+    """Make and register a folder; return the node's state directory."""
     folder.mkdir(parents=True)
     state = places.new_state(name)
     write_place(state, folder, name, "laptop")

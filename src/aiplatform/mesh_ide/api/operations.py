@@ -18,6 +18,7 @@ from aiplatform.mesh_ide.api.happenings import Happenings
 from aiplatform.mesh_ide.api.health import node_checks
 from aiplatform.mesh_ide.api.history import LookingBack
 from aiplatform.mesh_ide.api.overview import Emit, Overview
+from aiplatform.mesh_ide.api.snapshots import Snapshots
 from aiplatform.mesh_ide.api.subjects import Subjects
 from aiplatform.mesh_ide.api.synchronising import Synchronising
 
@@ -35,6 +36,7 @@ class Operations:
         self._editing = Editing(subjects, self._looking_back)
         self._belonging = Belonging(subjects)
         self._happenings = Happenings(subjects)
+        self._snapshots = Snapshots(subjects, self._looking_back)
 
     async def perform(  # noqa: C901, PLR0911, PLR0912 - one line per request
         self, request: requests.AnyAsk, emit: Emit
@@ -75,6 +77,16 @@ class Operations:
                 return await self._editing.edit(request.path, request.splices)
             case requests.AskPut():
                 return await self._editing.put(request.path, request.content)
+            case requests.AskSnapshotCreate():
+                return await self._snapshots.create(request.name)
+            case requests.AskSnapshots():
+                return await self._snapshots.listed()
+            case requests.AskSnapshot():
+                return await self._snapshots.show(request.snapshot, request.under, request.limit)
+            case requests.AskSnapshotDiff():
+                return await self._snapshots.diff(request.before, request.after, request.limit)
+            case requests.AskSnapshotDrop():
+                return await self._snapshots.drop(request.snapshot)
             case requests.AskConflicts():
                 return await self._deciding.conflicts()
             case requests.AskResolve():

@@ -6,13 +6,14 @@ from typing import Generic, TypeVar, get_args
 
 from msgspec import Struct
 
-from aiplatform.mesh_ide.api import answers
+from aiplatform.mesh_ide.api import answers, snapshot_answers
 
 A = TypeVar("A")
+A_co = TypeVar("A_co", covariant=True)
 
 
-class Ask(Struct, Generic[A], frozen=True, tag_field="verb"):
-    """A request that is answered with an ``A``."""
+class Ask(Struct, Generic[A_co], frozen=True, tag_field="verb"):
+    """A request that is answered with an ``A_co``."""
 
 
 def answer_type(request: Ask[A]) -> type[A]:
@@ -160,6 +161,38 @@ class AskPut(Ask[answers.Changed], frozen=True, tag="put"):
     content: bytes
 
 
+class AskSnapshotCreate(Ask[snapshot_answers.Snapshot], frozen=True, tag="snapshot-create"):
+    """Keep the state of the whole workspace, by a name if one is given."""
+
+    name: str = ""
+
+
+class AskSnapshots(Ask[snapshot_answers.Snapshots], frozen=True, tag="snapshots"):
+    """Which states are kept?"""
+
+
+class AskSnapshot(Ask[snapshot_answers.SnapshotShown], frozen=True, tag="snapshot"):
+    """What is in a snapshot (a name, or the beginning of an id), at or below ``under``?"""
+
+    snapshot: str
+    under: str = ""
+    limit: int = 10_000
+
+
+class AskSnapshotDiff(Ask[snapshot_answers.SnapshotDiff], frozen=True, tag="snapshot-diff"):
+    """What differs between two snapshots (``now``: the present state)?"""
+
+    before: str
+    after: str = "now"
+    limit: int = 10_000
+
+
+class AskSnapshotDrop(Ask[snapshot_answers.Snapshot], frozen=True, tag="snapshot-drop"):
+    """Let a snapshot go."""
+
+    snapshot: str
+
+
 class AskEvents(Ask[answers.Done], frozen=True, tag="events"):
     """Stream what happens from now on, until cancelled."""
 
@@ -193,6 +226,11 @@ AnyAsk = (
     | AskDoctor
     | AskEdit
     | AskPut
+    | AskSnapshotCreate
+    | AskSnapshots
+    | AskSnapshot
+    | AskSnapshotDiff
+    | AskSnapshotDrop
     | AskEvents
     | AskDown
 )

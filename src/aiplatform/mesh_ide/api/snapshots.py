@@ -3,82 +3,61 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from blake3 import blake3
+from msgspec.structs import replace
 
 from aiplatform.mesh_ide.api import snapshot_answers as answers
-from aiplatform.mesh_ide.api.editing import NotArchivedError
 from aiplatform.mesh_ide.api.history import LookingBack
-from aiplatform.mesh_ide.api.subjects import Subjects, shown
+from aiplatform.mesh_ide.api.snapshot_archive import SnapshotArchive, SnapshotIncompleteError
+from aiplatform.mesh_ide.api.snapshot_forms import (
+    NOW,
+    NoSuchSnapshotError,
+    SnapshotNameError,
+    check_name,
+    difference_answers,
+    files_of,
+    resolved,
+    snapshot_answer,
+)
+from aiplatform.mesh_ide.api.subjects import Subjects
 from aiplatform.mesh_ide.documents.manifest import (
     BadManifestError,
-    Beside,
     Manifest,
-    ManifestFile,
     SnapshotId,
+    decode,
     encode,
 )
-from aiplatform.mesh_ide.documents.manifest_build import Placed, UnsettledError, build
-from aiplatform.mesh_ide.documents.manifest_compare import Difference, compare
+from aiplatform.mesh_ide.documents.manifest_build import UnsettledError
+from aiplatform.mesh_ide.documents.manifest_compare import compare
 from aiplatform.mesh_ide.documents.snapshots import (
-    NAME_CHARS_MAX,
     NAMES_MAX,
     SNAPSHOTS_MAX,
-    KeptSnapshot,
     Pins,
     SnapshotFacts,
-    dropped_record,
-    read_facts,
-    read_snapshot,
-    snapshot_record,
+    dropped_records,
+    facts_record,
+    kept_facts,
+    snapshot_records,
 )
-from aiplatform.mesh_ide.documents.state import FileState, Head, content_of, living, winning
-from aiplatform.mesh_ide.model.entries import EntryRef
-from aiplatform.mesh_ide.model.errors import LocalError, MeshIDEError, UnavailableError
+from aiplatform.mesh_ide.model.errors import LocalError
 from aiplatform.mesh_ide.model.ids import BlobHash, short
-from aiplatform.mesh_ide.node.events import KeepRecords, LookAgain
-from aiplatform.mesh_ide.ports.jobs import ArchiveBlobs, Lane
+from aiplatform.mesh_ide.node.events import KeepRecords
 from aiplatform.mesh_ide.ports.store import PutRecord, RecordKind
-
-SETTLE_S: Final = 10.0
-"""What was saved just before belongs into a snapshot: the folder is looked at, and this long it
-may take; then the state is what the node knows."""
 
 PATIENCE_S: Final = 10.0
 """A content that was overwritten before it could be archived, or is being merged: the next cut
 has another one. After this long it is not coming."""
 
-POLL_S: Final = 0.02
-RETRY_S: Final = 0.2
-
-ARCHIVED_PER_JOB_MAX: Final = 64
-ARCHIVED_PER_JOB_BYTES: Final = 8 * 1024 * 1024
-"""One archiving job holds up the commits of keystrokes behind it, and its contents in memory."""
+RETRY_S: Final = 0.5
 
 SHOWN_MAX: Final = 20_000
-"""Files in one answer: 6 MB of the control frame's 16."""
-
-_ID_DIGITS_MIN: Final = 4
-_NOW: Final = "now"
-
-
-class NoSuchSnapshotError(MeshIDEError):
-    """No kept snapshot has this name or id."""
-
-
-class SnapshotNameError(LocalError):
-    """A snapshot cannot be called this."""
+"""Files, or differences with two files each, in one answer: at most 12 MB of the frame's 16."""
 
 
 class TooManySnapshotsError(LocalError):
     """``SNAPSHOTS_MAX`` are kept already."""
-
-
-class SnapshotIncompleteError(UnavailableError):
-    """A content that the snapshot names cannot be archived now; nothing was kept."""
 
 
 class Snapshots:
@@ -93,8 +72,8 @@ class Snapshots:
     def __init__(self, subjects: Subjects, looking_back: LookingBack) -> None:
         """Ask this node."""
         self._subjects = subjects
-        self._looking_back = looking_back
         self._pins = Pins()
+        self._archive = SnapshotArchive(subjects, looking_back, self._pins)
         self._changing = asyncio.Lock()
         self._is_loaded = False
 
@@ -109,69 +88,59 @@ class Snapshots:
             SnapshotIncompleteError: a content is not to be had.
             UnsettledError: a file is being merged, for longer than that takes.
         """
+        check_name(name)
         async with self._changing:
-            kept = await self._facts()
-            _check_name(name, kept)
-            await self._settle()
-            loop = asyncio.get_running_loop()
-            deadline_s = loop.time() + PATIENCE_S
-            while True:
-                try:
-                    manifest = await self._archived()
-                except (UnsettledError, SnapshotIncompleteError):
-                    if loop.time() >= deadline_s:
-                        raise
-                    await asyncio.sleep(RETRY_S)
-                    continue
-                return await self._keep(manifest, name, kept)
+            await self._archive.settle()
+            return await self._keep(await self._patiently_archived(), name)
 
-    async def _settle(self) -> None:
-        """Look at the folder, and let what was saved come into the history."""
-        core = self._subjects.core
-        await self._subjects.driver.request(LookAgain)
+    async def _patiently_archived(self) -> Manifest:
         loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + SETTLE_S
-        while loop.time() < deadline_s and (
-            core.workspace.outstanding or core.authoring.queued or core.ledger.claimed
-        ):
-            await asyncio.sleep(POLL_S)
+        deadline_s = loop.time() + PATIENCE_S
+        while True:
+            try:
+                return await self._archive.archived()
+            except (UnsettledError, SnapshotIncompleteError):
+                if loop.time() >= deadline_s:
+                    raise
+            await asyncio.sleep(RETRY_S)
 
-    async def _keep(
-        self, manifest: Manifest, name: str, kept: dict[bytes, SnapshotFacts | None]
-    ) -> answers.Snapshot:
+    async def _keep(self, manifest: Manifest, name: str) -> answers.Snapshot:
+        kept = await self._kept()
+        is_new = manifest.id not in kept
         before = kept.get(manifest.id)
         if before is not None and (not name or name in before.names):
-            return _answer(before)
-        if manifest.id not in kept and len(kept) >= SNAPSHOTS_MAX:
-            self._pins.release(manifest)
-            raise TooManySnapshotsError(
-                f"{SNAPSHOTS_MAX} snapshots are kept already: drop one with `mesh snapshot drop`"
-            )
-        if before is not None and len(before.names) >= NAMES_MAX:
-            names = ", ".join(before.names[:3])
-            raise SnapshotNameError(f"this state has {NAMES_MAX} names already: {names}, ...")
-        facts, encoded = await asyncio.to_thread(self._described, manifest, name, before)
-        # From here on the record may become durable even if nobody waits for it: the pins stay.
-        await self._write(snapshot_record(KeptSnapshot(facts, encoded)))
-        return _answer(facts, is_new=before is None)
+            return snapshot_answer(manifest.id, before)
+        problem = _objection(manifest.id, name, kept)
+        if problem is not None:
+            if is_new:
+                self._pins.release(manifest)
+            raise problem
+        names = before.names if before is not None else ()
+        facts = await asyncio.to_thread(self._facts, manifest, (*names, name) if name else names)
+        # From here on the records may become durable even if nobody waits for them any more:
+        # whatever happens, the contents stay pinned.
+        if before is None:
+            encoded = await asyncio.to_thread(encode, manifest)
+            await self._write(snapshot_records(facts, encoded))
+        else:
+            facts = replace(facts, created_ms=before.created_ms, person=before.person)
+            await self._write((facts_record(facts),))
+        return snapshot_answer(manifest.id, facts, is_new=is_new)
 
-    def _described(
-        self, manifest: Manifest, name: str, before: SnapshotFacts | None
-    ) -> tuple[SnapshotFacts, bytes]:
+    def _facts(self, manifest: Manifest, names: tuple[str, ...]) -> SnapshotFacts:
         sizes = [file.size for _, file in manifest.files()]
-        facts = SnapshotFacts(
+        return SnapshotFacts(
             id=manifest.id,
-            names=(*(before.names if before else ()), *((name,) if name else ())),
-            created_ms=before.created_ms if before else self._subjects.now_ms(),
-            person=before.person if before else self._subjects.principal().name,
+            names=names,
+            created_ms=self._subjects.now_ms(),
+            person=self._subjects.principal().name,
             files=len(sizes),
             size=sum(sizes),
             aside=sum(1 for _ in manifest.beside()),
         )
-        return facts, encode(manifest)
 
-    async def _write(self, record: PutRecord) -> None:
-        await self._subjects.driver.request(lambda tag: KeepRecords(tag, (record,)))
+    async def _write(self, records: tuple[PutRecord, ...]) -> None:
+        await self._subjects.driver.request(lambda tag: KeepRecords(tag, records))
 
     async def drop(self, word: str) -> answers.Snapshot:
         """Let a snapshot go; its contents are free unless something else needs them.
@@ -180,18 +149,17 @@ class Snapshots:
             NoSuchSnapshotError: none, or several.
         """
         async with self._changing:
-            kept = await self._facts()
-            key = _resolved(word, kept)
-            value = await self._value(key)
-            await self._write(dropped_record(SnapshotId(key)))
+            kept = await self._kept()
+            snapshot = resolved(word, kept)
+            value = await self._value(snapshot)
+            await self._write(dropped_records(snapshot))
             try:
-                manifest = await asyncio.to_thread(lambda: read_snapshot(key, value).manifest())
-            except BadManifestError as error:
-                # What it pinned, if anybody knew, stays pinned until the next start.
-                return answers.Snapshot(key.hex(), problem=str(error))
+                manifest = await asyncio.to_thread(decode, value, snapshot)
+            except BadManifestError:
+                # What it pinned here, if it was made here, stays pinned until the next start.
+                return snapshot_answer(snapshot, None)
             self._pins.release(manifest)
-            facts = kept[key]
-            return answers.Snapshot(key.hex()) if facts is None else _answer(facts)
+            return snapshot_answer(snapshot, kept[snapshot])
 
     async def pinned(self, blob: BlobHash) -> bool:
         """Return whether a snapshot, kept or being made, names this content: do not free it.
@@ -210,12 +178,8 @@ class Snapshots:
 
     async def listed(self) -> answers.Snapshots:
         """Return every kept snapshot, the latest first."""
-        found = [
-            answers.Snapshot(key.hex(), problem="its record is damaged: drop it")
-            if facts is None
-            else _answer(facts)
-            for key, facts in (await self._facts()).items()
-        ]
+        kept = await self._kept()
+        found = [snapshot_answer(snapshot, facts) for snapshot, facts in kept.items()]
         found.sort(key=lambda one: (-one.created_ms, one.id))
         return answers.Snapshots(tuple(found))
 
@@ -226,19 +190,12 @@ class Snapshots:
             NoSuchSnapshotError: none, or several.
             BadManifestError: its record is damaged.
         """
-        kept = await self._facts()
-        key = _resolved(word, kept)
-        value = await self._value(key)
-
-        def read() -> answers.SnapshotShown:
-            snapshot = read_snapshot(key, value)
-            files = [one for one in _listed_files(snapshot.manifest()) if _is_under(one, under)]
-            bound = min(max(1, limit), SHOWN_MAX)
-            return answers.SnapshotShown(
-                _answer(snapshot.facts), len(files), tuple(files[:bound])
-            )
-
-        return await asyncio.to_thread(read)
+        kept = await self._kept()
+        snapshot = resolved(word, kept)
+        value = await self._value(snapshot)
+        files = await asyncio.to_thread(lambda: files_of(decode(value, snapshot), under))
+        listed = tuple(islice(files, _bounded(limit)))
+        return answers.SnapshotShown(snapshot_answer(snapshot, kept[snapshot]), len(files), listed)
 
     async def diff(self, before: str, after: str, limit: int) -> answers.SnapshotDiff:
         """Return what differs between two snapshots (``now``: the present state, not kept).
@@ -249,42 +206,50 @@ class Snapshots:
             UnsettledError: ``now`` is not known yet.
         """
         old, new = await self._manifest(before), await self._manifest(after)
-
-        def read() -> answers.SnapshotDiff:
-            found = compare(old, new)
-            bound = min(max(1, limit), SHOWN_MAX // 2)
-            return answers.SnapshotDiff(
-                old.id.hex(), new.id.hex(), len(found), tuple(map(_difference, found[:bound]))
-            )
-
-        return await asyncio.to_thread(read)
+        found = await asyncio.to_thread(compare, old, new)
+        listed = tuple(difference_answers(found[: _bounded(limit)]))
+        return answers.SnapshotDiff(old.id.hex(), new.id.hex(), len(found), listed)
 
     async def _manifest(self, word: str) -> Manifest:
-        if word == _NOW:
-            await self._settle()
-            return await asyncio.to_thread(build, self._cut())
-        key = _resolved(word, await self._facts())
-        value = await self._value(key)
-        return await asyncio.to_thread(lambda: read_snapshot(key, value).manifest())
+        if word == NOW:
+            await self._archive.settle()
+            return await self._archive.present()
+        snapshot = resolved(word, await self._kept())
+        value = await self._value(snapshot)
+        return await asyncio.to_thread(decode, value, snapshot)
 
-    async def _facts(self) -> dict[bytes, SnapshotFacts | None]:
-        """Return what is kept (``None``: a damaged record). Cost: reads every record."""
+    async def _kept(self) -> dict[SnapshotId, SnapshotFacts | None]:
         store = self._subjects.store
+        return await asyncio.to_thread(lambda: kept_facts(store.records(RecordKind.NODE)))
 
-        def read() -> dict[bytes, SnapshotFacts | None]:
-            found: dict[bytes, SnapshotFacts | None] = {}
-            for key, value in store.records(RecordKind.SNAPSHOT):
-                try:
-                    found[key] = read_facts(key, value)
-                except BadManifestError:
-                    found[key] = None
-            return found
-
-        return await asyncio.to_thread(read)
-
-    async def _value(self, key: bytes) -> bytes:
+    async def _value(self, snapshot: SnapshotId) -> bytes:
         store = self._subjects.store
-        value = await asyncio.to_thread(store.record, RecordKind.SNAPSHOT, key)
+        value = await asyncio.to_thread(store.record, RecordKind.SNAPSHOT, snapshot)
         if value is None:
-            raise NoSuchSnapshotError(f"the snapshot {short(key)} was dropped just now")
+            raise NoSuchSnapshotError(f"the snapshot {short(snapshot)} was dropped just now")
         return value
+
+
+def _bounded(limit: int) -> int:
+    return min(max(1, limit), SHOWN_MAX)
+
+
+def _objection(
+    snapshot: SnapshotId, name: str, kept: dict[SnapshotId, SnapshotFacts | None]
+) -> LocalError | None:
+    """Return why a state cannot be kept under a name, or ``None`` if it can."""
+    for other, facts in kept.items():
+        if name and other != snapshot and facts is not None and name in facts.names:
+            return SnapshotNameError(
+                f"the snapshot {short(other)} is called {name} already: choose another name, or "
+                f"`mesh snapshot drop {name}` first"
+            )
+    mine = kept.get(snapshot)
+    if mine is not None and len(mine.names) >= NAMES_MAX:
+        first = ", ".join(mine.names[:3])
+        return SnapshotNameError(f"this state has {NAMES_MAX} names already: {first}, ...")
+    if snapshot not in kept and len(kept) >= SNAPSHOTS_MAX:
+        return TooManySnapshotsError(
+            f"{SNAPSHOTS_MAX} snapshots are kept already: drop one with `mesh snapshot drop`"
+        )
+    return None

@@ -26,6 +26,7 @@ _VERBS: Final = {
     "blame": "history",
     "cat": "history",
     "restore": "history",
+    "snapshot": "snapshot",
     "conflicts": "deciding",
     "resolve": "deciding",
     "held": "deciding",

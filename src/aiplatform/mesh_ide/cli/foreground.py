@@ -8,7 +8,14 @@ from pathlib import Path
 from aiplatform.mesh_ide.api.locations import Place, identity_of
 from aiplatform.mesh_ide.cli import daemon
 from aiplatform.mesh_ide.cli.founding import listen_of
-from aiplatform.mesh_ide.cli.output import locations, note, print_json, print_text, safe
+from aiplatform.mesh_ide.cli.output import (
+    locations,
+    note,
+    print_json,
+    print_text,
+    root_around,
+    safe,
+)
 from aiplatform.mesh_ide.cli.serve import (
     Ready,
     ServeOptions,
@@ -40,7 +47,7 @@ def up(
     pid = server_pid(locations().socket(place.state))
     if pid is not None:
         raise already_served(place, pid)
-    place = find_moved(place, _root_around(place, folder))
+    place = find_moved(place, root_around(place, folder))
     if place.folder is not None and identity_of(place.folder) is None:
         raise RootMissingError(
             f"the folder {place.folder} of the workspace {place.workspace} is gone: bring it back "
@@ -67,14 +74,6 @@ def up(
 
     run(place, ServeOptions(port, listen, relay), ready, tell)
     sys.stderr.flush()
-
-
-def _root_around(place: Place, folder: Path) -> Path | None:
-    """Return where a workspace's folder stands now, judged by its inode."""
-    for candidate in (folder, *folder.parents):
-        if identity_of(candidate) == (place.device, place.inode):
-            return candidate
-    return place.folder
 
 
 def _line(folder: str, node: str, addresses: tuple[str, ...], pid: int) -> str:

@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import socket
+import sys
 import unicodedata
 from pathlib import Path
 from typing import Final
@@ -16,10 +17,10 @@ from aiplatform.mesh_ide.api.locations import Locations, NoWorkspaceError, Place
 from aiplatform.mesh_ide.cli.output import locations, note
 from aiplatform.mesh_ide.identity.keystore import KeyKind, read_or_create_key
 from aiplatform.mesh_ide.identity.records import NAME_CHARS_MAX, clean_name
-from aiplatform.mesh_ide.identity.tickets import Ticket, parse
+from aiplatform.mesh_ide.identity.tickets import TICKET_CHARS_MAX, Ticket, parse
 from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import Listen
 from aiplatform.mesh_ide.model.enums import NodeType
-from aiplatform.mesh_ide.model.errors import LocalError, UnavailableError
+from aiplatform.mesh_ide.model.errors import LocalError, NotPermittedError, UnavailableError
 from aiplatform.mesh_ide.node.founding import create_workspace, join_workspace
 
 _PENDING: Final = "pending"
@@ -156,7 +157,7 @@ def join(  # noqa: PLR0913 - what people say of a newcomer
     A join that was interrupted goes on with the same key, so that its ticket is not lost.
     """
     places = locations()
-    ticket = parse(text)
+    ticket = parse(sys.stdin.read(TICKET_CHARS_MAX) if text == "-" else text)
     node_type = node_type_of(kind)
     node_name = clean_name(name or host_name())
     reach = listen_of(listen)
@@ -180,9 +181,13 @@ def join(  # noqa: PLR0913 - what people say of a newcomer
                 timeout_s=timeout_s,
             )
         )
-    except BaseException:
+    except BaseException as error:
         if not existed:
             _remove_empty(folder)
+        if isinstance(error, NotPermittedError):
+            # Refused for good: this key was never admitted, nothing is lost with it. After any
+            # other failure it may have been, and the next try must come with the same key.
+            shutil.rmtree(state, ignore_errors=True)
         raise
     place = write_place(state, folder, ticket.workspace_name, node_name)
     (state / _PENDING).unlink(missing_ok=True)

@@ -13,7 +13,13 @@ from msgspec import Struct
 
 from aiplatform.mesh_ide.api.answers import SCHEMA
 from aiplatform.mesh_ide.api.client import ControlClient
-from aiplatform.mesh_ide.api.locations import Locations, NoWorkspaceError, Place, here
+from aiplatform.mesh_ide.api.locations import (
+    Locations,
+    NoWorkspaceError,
+    Place,
+    here,
+    identity_of,
+)
 
 _WIDTH_MAX: Final = 60
 """Columns of a table are cut to this width on a terminal; --json cuts nothing."""
@@ -64,15 +70,23 @@ def inside(word: str, path: str) -> str:
 
     Paths relative to the current folder are understood, and absolute ones.
     """
-    place = place_of(word)
     start = folder_of(word)
-    root = place.folder
-    if root is None:
-        return path
+    root = root_around(place_of(word), start)
     full = Path(os.path.normpath(start / path))
-    if full.is_relative_to(root) and full != root:
+    if root is not None and full.is_relative_to(root) and full != root:
         return full.relative_to(root).as_posix()
     return path
+
+
+def root_around(place: Place, start: Path) -> Path | None:
+    """Return where a workspace's folder stands, as seen from a folder in it.
+
+    By its inode: it may have been moved, or be reached through a link.
+    """
+    for candidate in (start, *start.parents):
+        if identity_of(candidate) == (place.device, place.inode):
+            return candidate
+    return place.folder
 
 
 # --- printing --------------------------------------------------------------------------------

@@ -119,6 +119,10 @@ class Pins:
         """Return whether a snapshot, kept or being made, names this content."""
         return blob in self._counts
 
+    def holds(self, snapshot: SnapshotId) -> bool:
+        """Return whether this state is held."""
+        return snapshot in self._held
+
     def hold(self, manifest: Manifest) -> None:
         """Pin what a manifest names, from before its contents are archived. Idempotent."""
         if manifest.id in self._held:

@@ -170,6 +170,25 @@ class Each(Struct, frozen=True):
         return None
 
 
+class Disjoint(Struct, frozen=True):
+    """Ranges ``low`` to ``high`` that ascend and do not overlap; an empty ``high`` has no end.
+
+    Whoever answers looks at every item of every range: ranges that overlap would make a frame of
+    a megabyte cost the product of its ranges and our files.
+    """
+
+    field: str
+
+    def broken(self, record: Any) -> str | None:  # noqa: ANN401 - as above
+        """Compare each range with the next."""
+        ranges = getattr(record, self.field)
+        if any(one.high and one.high <= one.low for one in ranges):
+            return f"{self.field}: a range ends before it begins"
+        if any(not one.high or one.high > other.low for one, other in pairwise(ranges)):
+            return f"{self.field}: ranges must ascend without overlapping"
+        return None
+
+
 class Total(Struct, frozen=True):
     """The sum of the lengths of one field over all records of a tuple."""
 

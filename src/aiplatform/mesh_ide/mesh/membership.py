@@ -159,9 +159,7 @@ class MembershipCore:
         2. ``PeerReady`` and ``PeerGone`` alternate per peer.
     """
 
-    def __init__(
-        self, workspace: WorkspaceId, hello: Hello, sponsor: NodeId | None = None
-    ) -> None:
+    def __init__(self, workspace: WorkspaceId, hello: Hello, sponsor: NodeId | None = None) -> None:
         self._workspace = workspace
         self._sponsor = sponsor
         self._me = hello.node

@@ -87,6 +87,7 @@ from aiplatform.mesh_ide.node.events import (
     LinkUp,
     LookAgain,
     MoveFile,
+    PeerFlooded,
     PutContent,
     Received,
     RejectHold,
@@ -162,7 +163,7 @@ class Boot(Struct, frozen=True):
     equivocators: tuple[SessionId, ...] = ()
     """Sessions of which a proof of equivocation is kept."""
     damage: str | None = None
-    """The tree in the store is not whole: the folder is looked at only once a peer sent the rest."""
+    """Why the stored tree is not whole: the folder is looked at once a peer has sent the rest."""
     sponsor: NodeId | None = None
     """Who admitted this node: trusted for the rest of the roster if it did not fit the answer."""
 
@@ -193,7 +194,8 @@ class NodeCore:
             self.ledger, self.authoring, self.workspace.folder, self._new_file_id
         )
         self.mending = Mending(self.ledger, self.intake, self.replication, self.workspace)
-        self._failed: dict[int, Persist] = {}
+        self._failed: list[Persist] = []
+        self._behind: list[Persist] = []
         self._in_flight: dict[int, Persist] = {}
         self._retry_ms = 0
         self._rechecked_ms = 0
@@ -263,7 +265,7 @@ class NodeCore:
         if settled:
             persist = Persist(persist.ticket, (*persist.writes, *settled))
         if self._failed:
-            self._failed[persist.ticket] = persist
+            self._behind.append(persist)
             return []
         self._in_flight[persist.ticket] = persist
         return [persist]
@@ -295,6 +297,9 @@ class NodeCore:
                 label = self.membership.label(event.peer)
                 text = f"{label} sent what is no message: {event.reason}"
                 return [Warned(text), Disconnect(event.peer, "sent garbage")]
+            case PeerFlooded():
+                label = self.membership.label(event.peer)
+                return [Warned(f"{label} sent more than this node can take in: its link was ended")]
             case FolderTouched():
                 return [*self.workspace.watch(event.paths, now_ms)]
             case FolderUnwatched():
@@ -397,8 +402,10 @@ class NodeCore:
             if has_met or (is_alone and self._boot.damage is None):
                 out.extend(self._first_scan(now_ms))
         if self._failed and not self._in_flight and now_ms >= self._retry_ms:
-            retries, self._failed = self._failed, {}
-            out.extend(retries.values())
+            # Only now: what was under way behind the first that failed was refused as well.
+            out.extend((*self._failed, *self._behind))
+            self._failed.clear()
+            self._behind.clear()
         return out
 
     def _replicating(self, commands: Iterable[ReplicationCommand]) -> list[Internal]:
@@ -471,15 +478,9 @@ class NodeCore:
     def _on_persisted(self, result: Persisted, now_ms: int) -> list[Internal]:
         persist = self._in_flight.pop(result.ticket)
         if result.problem is not None:
-            # What was under way behind it is refused too; what waits came later than all those.
-            under_way = [t for t in self._failed if t in self._refused]
-            later = {t: p for t, p in self._failed.items() if t not in self._refused}
-            self._refused.add(result.ticket)
-            self._failed = {t: self._failed[t] for t in under_way}
-            self._failed[result.ticket] = persist
-            self._failed.update(later)
+            self._failed.append(persist)
             self._retry_ms = now_ms + PERSIST_RETRY_MS
-            return self._set_storage(result.problem)
+            return self._set_storage(self.storage_problem or result.problem)
         out = self._set_storage(None)
         out.extend(self.workspace.on_persisted(result.ticket))
         out.extend(self.authoring.on_persisted(result.ticket))

@@ -29,6 +29,7 @@ from aiplatform.mesh_ide.node.events import (
     LinkDown,
     LinkQueueFull,
     LinkUp,
+    PeerFlooded,
     Received,
     Replied,
     Request,
@@ -41,6 +42,7 @@ from aiplatform.mesh_ide.node.lanes import Lanes
 from aiplatform.mesh_ide.node.memory import give_back, limit_arenas
 from aiplatform.mesh_ide.node.outbox import Outbox
 from aiplatform.mesh_ide.node.outgoing import blob_messages, entry_messages
+from aiplatform.mesh_ide.node.pressure import Pressure
 from aiplatform.mesh_ide.ports.errors import (
     BadFrameError,
     CorruptRecordError,
@@ -49,7 +51,14 @@ from aiplatform.mesh_ide.ports.errors import (
     NoLinkError,
 )
 from aiplatform.mesh_ide.ports.filetree import Contents
-from aiplatform.mesh_ide.ports.jobs import Job, JobResult, Lane, Persisted
+from aiplatform.mesh_ide.ports.jobs import (
+    Job,
+    JobResult,
+    Lane,
+    PartsReceived,
+    Persisted,
+    SlicesVerified,
+)
 from aiplatform.mesh_ide.ports.store import Store
 from aiplatform.mesh_ide.ports.transport import LinkEnd, Transport
 from aiplatform.mesh_ide.replication.core import SendBlobs, SendEntries, SendMessage
@@ -113,7 +122,8 @@ class NodeDriver:
         self.report_damage: Callable[[CorruptRecordError], None] = lambda _: None
         self.addresses: tuple[str, ...] = ()
         self._runner = runner
-        self._inbox: deque[Event] = deque()
+        self._inbox: deque[tuple[Event, int]] = deque()
+        self._pressure = Pressure()
         self._is_pumping = False
         self._was_busy = True
         self._replies: dict[int, asyncio.Future[Replied]] = {}
@@ -152,10 +162,12 @@ class NodeDriver:
         self._lanes = Lanes(self._runner, self._post_from_lane, self._fail_from_lane)
         self._lanes.start()
         try:
+            # Outside of the group, which would wrap an address in use into an ExceptionGroup;
+            # nobody is allowed to link yet, so nothing can arrive.
+            self.addresses = await self.transport.start(self)
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
-                self._outbox = Outbox(self.transport, tasks, worker)
-                self.addresses = await self.transport.start(self)
+                self._outbox = Outbox(self.transport, tasks, worker, self._say)
                 self.core.membership.set_addresses(self.addresses)
                 self.spawn(self._tick())
                 self.post(Started())
@@ -201,9 +213,9 @@ class NodeDriver:
 
     # --- events ------------------------------------------------------------------------------
 
-    def post(self, event: Event) -> None:
-        """Take an event (on the loop)."""
-        self._inbox.append(event)
+    def post(self, event: Event, cost_bytes: int = 0) -> None:
+        """Take an event (on the loop); ``cost_bytes`` is what a peer's frame counts."""
+        self._inbox.append((event, cost_bytes))
         self._was_busy = self._was_busy or not isinstance(event, Tick | Persisted)
         if not self._is_pumping:
             self._is_pumping = True
@@ -228,8 +240,13 @@ class NodeDriver:
         deadline = self._loop.time() + PUMP_BUDGET_S
         try:
             while self._inbox and not self._stopping.is_set():
-                event = self._inbox.popleft()
-                for command in self.core.handle(event, self.clock.now_ms()):
+                event, cost_bytes = self._inbox.popleft()
+                commands = self.core.handle(event, self.clock.now_ms())
+                if cost_bytes and isinstance(event, Received | GarbageReceived):
+                    self._pressure.handled(event.peer, cost_bytes, commands)
+                elif isinstance(event, SlicesVerified | PartsReceived):
+                    self._pressure.done(event)
+                for command in commands:
                     self._execute(command)
                 if self._loop.time() > deadline:
                     break
@@ -270,19 +287,25 @@ class NodeDriver:
             return  # its LinkDown is on the way; reconciliation makes up for it
         except (LinkFullError, FrameTooLargeError):
             self.post(LinkQueueFull(command.peer))
+        except BadFrameError as error:
+            # What a peer made us answer is over a bound: neither it nor we end for that.
+            self.tell(Told("warning", f"an answer was not sent: {error}", command.peer))
 
     def _send_entries(self, peer: NodeId, wanted: tuple[tuple[FileId, FileVector], ...]) -> None:
         answer = entry_messages(self.store, wanted, self.report_damage)
-        if not self._outbox.put(peer, Channel.DOCUMENTS, answer):
+        if not self._outbox.put(peer, Channel.DOCUMENTS, answer, len(wanted)):
             self.post(LinkQueueFull(peer))
 
     def _send_blobs(self, peer: NodeId, request: BlobRequest) -> None:
         answer = blob_messages(self.contents, request, self._path_of)
-        if not self._outbox.put(peer, Channel.BULK, answer):
+        if not self._outbox.put(peer, Channel.BULK, answer, len(request.blobs)):
             self.post(LinkQueueFull(peer))
 
     def _path_of(self, blob: BlobHash) -> str | None:
         return self.core.workspace.folder.source(blob).path
+
+    def _say(self, peer: NodeId, problem: str) -> None:
+        self.tell(Told("warning", f"an answer was cut short: {problem}", peer))
 
     def tell(self, told: Told) -> None:
         """Let those who watch know."""
@@ -305,14 +328,19 @@ class NodeDriver:
     def on_frame(self, peer: NodeId, channel: Channel, frame: bytes) -> None:
         """See ``LinkListener``."""
         del channel
+        cost_bytes = self._pressure.came(peer, len(frame))
+        if cost_bytes is None:
+            self.transport.disconnect(peer, "sent more than could be taken in")
+            self.post(PeerFlooded(peer))
+            return
         try:
             message = decode(frame)
         except BadFrameError as error:
-            self.post(GarbageReceived(peer, str(error)))
+            self.post(GarbageReceived(peer, str(error)), cost_bytes)
             return
         if isinstance(message, Pong) and (ping := self._pings.pop(message.nonce, None)):
             ping.set_result(self._loop.time())
-        self.post(Received(peer, message))
+        self.post(Received(peer, message), cost_bytes)
 
     async def on_join(self, peer: NodeId, request: bytes) -> bytes:
         """See ``LinkListener``."""

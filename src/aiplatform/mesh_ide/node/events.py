@@ -53,6 +53,12 @@ class GarbageReceived(Struct, frozen=True):
     reason: str
 
 
+class PeerFlooded(Struct, frozen=True):
+    """A peer sent more than this node could take in; its link was ended."""
+
+    peer: NodeId
+
+
 class FolderTouched(Struct, frozen=True):
     """The watcher saw something at these paths."""
 
@@ -190,6 +196,7 @@ Event = (
     | LinkDown
     | Received
     | GarbageReceived
+    | PeerFlooded
     | FolderTouched
     | FolderUnwatched
     | DamageFound
@@ -251,6 +258,7 @@ __all__ = [
     "LinkUp",
     "LookAgain",
     "MoveFile",
+    "PeerFlooded",
     "PutContent",
     "Received",
     "RejectHold",

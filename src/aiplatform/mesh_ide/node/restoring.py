@@ -1,4 +1,4 @@
-"""The tree document from the store, also where some of it rotted or should never have been taken."""
+"""The tree document from the store, also where some of it rotted or never should have come."""
 
 from __future__ import annotations
 

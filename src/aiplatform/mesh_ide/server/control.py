@@ -105,10 +105,16 @@ def server_pid(path: Path, timeout_s: float = 2.0) -> int | None:
 class ControlServer:
     """Serves one node's control socket between ``start`` and ``stop``."""
 
-    def __init__(self, path: Path, performer: Performer) -> None:
-        """Serve on this path what ``performer`` can do."""
+    def __init__(
+        self,
+        path: Path,
+        performer: Performer,
+        peer_of: Callable[[socket.socket], tuple[int, int]] = peer_of,
+    ) -> None:
+        """Serve on this path what ``performer`` can do; ``peer_of`` tells who connects."""
         self._path = path
         self._performer = performer
+        self._peer_of = peer_of
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._identity: tuple[int, int] | None = None
@@ -156,7 +162,7 @@ class ControlServer:
         assert task is not None, "a connection is served in a task"
         self._connections.add(task)
         try:
-            _, uid = peer_of(writer.get_extra_info("socket"))
+            _, uid = self._peer_of(writer.get_extra_info("socket"))
             if uid not in {0, os.geteuid()} or len(self._connections) > CONNECTIONS_MAX:
                 return
             await _Connection(reader, writer, self._performer).serve()
