@@ -1,127 +1,140 @@
-"""Edits through the API: one at a time, and as fast as one writer can send them."""
+"""Edits through the API: one at a time, and as many as one writer can get acknowledged."""
 
 from __future__ import annotations
 
 import random
-import select
-import socket
 import statistics
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-import msgspec
-from msgspec import Raw
-
-from aiplatform.mesh_ide.api import answers, requests
+from aiplatform.mesh_ide.api import requests
 from aiplatform.mesh_ide.api.client import ControlClient
-from aiplatform.mesh_ide.api.control import LENGTH, Answer, Call, FromServer, Item, Problem, framed
-from bench.measures import LIVE_P50, LIVE_P99, RATE_SEEN, RATE_SENT
+from aiplatform.mesh_ide.model.errors import MeshIDEError
+from bench.measures import (
+    LIVE_P50,
+    LIVE_P99,
+    RATE_SEEN,
+    RATE_SENT,
+    TOLD_P50,
+    TOLD_P99,
+    percentile,
+)
 from bench.peer import NotMeasuredError
-from bench.statistics import percentile
+from bench.pipeline import Pipeline
 from bench.trees import SEED
 
-PATH: Final = "live-edit.txt"
 TEXT: Final = "".join(f"line {number} of a file that is edited live\n" for number in range(100))
 """4 KB, as a small module."""
 
-_SEEN_TIMEOUT_S: Final = 10.0
+SUSTAINED_S: Final = 5.0
+_ARRIVED_TIMEOUT_S: Final = 20.0
 _PAUSE_S: Final = (0.02, 0.08)
 _WINDOW: Final = 2_000
 """Edits under way: a fifth of a second's worth, so that waiting for answers costs no rate."""
 
-_RECEIVE_BYTES: Final = 1 << 18
-_decoder: Final[msgspec.msgpack.Decoder[FromServer]] = msgspec.msgpack.Decoder(FromServer)
-
-
-class Pipeline:
-    """A control connection that asks again before the last answer came."""
-
-    def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(_SEEN_TIMEOUT_S)
-        self._socket.connect(str(path))
-        self._buffer = bytearray()
-        self._next = 0
-        self.receive()  # the greeting
-
-    def close(self) -> None:
-        """End the connection."""
-        self._socket.close()
-
-    def send(self, request: requests.AnyAsk) -> None:
-        """Put one request."""
-        self._next += 1
-        self._socket.sendall(framed(Call(self._next, Raw(msgspec.msgpack.encode(request)))))
-
-    def receive(self, wait_s: float = _SEEN_TIMEOUT_S) -> list[FromServer]:
-        """Return what came, once something came or the time is up.
-
-        Raises:
-            NotMeasuredError: the node refused a request or went away.
-        """
-        found: list[FromServer] = []
-        while not found and select.select([self._socket], [], [], wait_s)[0]:
-            piece = self._socket.recv(_RECEIVE_BYTES)
-            if not piece:
-                raise NotMeasuredError("the node went away")
-            self._buffer += piece
-            found = self._whole()
-        for message in found:
-            if isinstance(message, Problem):
-                raise NotMeasuredError(f"the node refused an edit: {message.message}")
-        return found
-
-    def _whole(self) -> list[FromServer]:
-        found: list[FromServer] = []
-        position = 0
-        while len(self._buffer) >= position + LENGTH.size:
-            (length,) = LENGTH.unpack_from(self._buffer, position)
-            end = position + LENGTH.size + length
-            if len(self._buffer) < end:
-                break
-            found.append(_decoder.decode(memoryview(self._buffer)[position + LENGTH.size : end]))
-            position = end
-        del self._buffer[:position]
-        return found
+_BURST: Final = 100
 
 
 def measure_latency(left: Path, right: Path, count: int) -> dict[str, float]:
-    """Make single edits at one node; time until the other node's API gives the new text.
+    """Make single edits at one node; time until the other one's API gives the new text.
 
-    The reader is told by its stream of events that the file changed, asks for the text, and
-    compares: what a person's editor would show.
+    The reader hears from its stream of events that the file changed (*told*), asks for the text,
+    and compares (*seen*): what an editor at that node would show.
 
     Args:
         left: the writer's control socket.
         right: the reader's.
         count: how many edits.
+
+    Raises:
+        NotMeasuredError: an edit did not arrive.
     """
     chance = random.Random(SEED)
-    latencies: list[float] = []
-    with _file(left, right) as text, ControlClient(left) as writer, ControlClient(right) as reader:
-        events = Pipeline(right)
-        events.send(requests.AskEvents())
+    path, text = "live-latency.txt", TEXT
+    told: list[float] = []
+    seen: list[float] = []
+    with ControlClient(left) as writer, ControlClient(right) as reader, Pipeline(right) as events:
+        _create(writer, reader, path)
+        events.send([requests.AskEvents()])
         for number in range(count):
             time.sleep(chance.uniform(*_PAUSE_S))
             events.receive(0.0)
-            position = chance.randrange(len(text))
-            text = text[:position] + str(number % 10) + text[position:]
+            position, character = chance.randrange(len(text)), str(number % 10)
+            text = text[:position] + character + text[position:]
             began_at = time.perf_counter()
-            writer.call(requests.AskEdit(PATH, ((position, 0, str(number % 10)),)))
-            latencies.append(_wait_text(events, reader, text) - began_at)
-        events.close()
-    return {LIVE_P50: statistics.median(latencies), LIVE_P99: percentile(latencies, 0.99)}
+            writer.call(requests.AskEdit(path, ((position, 0, character),)))
+            events.receive(_ARRIVED_TIMEOUT_S)
+            told.append(time.perf_counter() - began_at)
+            _wait_text(reader, path, text)
+            seen.append(time.perf_counter() - began_at)
+    return {
+        LIVE_P50: statistics.median(seen),
+        LIVE_P99: percentile(seen, 0.99),
+        TOLD_P50: statistics.median(told),
+        TOLD_P99: percentile(told, 0.99),
+    }
 
 
-def _wait_text(events: Pipeline, reader: ControlClient, text: str) -> float:
-    """Return when a node's API gave this text; it is asked whenever it says that it changed."""
-    deadline = time.perf_counter() + _SEEN_TIMEOUT_S
+def measure_rate(left: Path, right: Path, duration_s: float = SUSTAINED_S) -> dict[str, float]:
+    """Type single characters as fast as they are acknowledged, each edit a request of its own.
+
+    An answer means that the edit is signed and on the writer's disk. The reader is looked at only
+    after the last answer, so that looking costs no rate; both texts must be equal then.
+
+    Raises:
+        NotMeasuredError: the texts did not become equal.
+    """
+    path = "live-rate.txt"
+    typed: list[str] = []
+    answered = 0
+    with ControlClient(left) as writer, ControlClient(right) as reader, Pipeline(left) as pipe:
+        _create(writer, reader, path)
+        began_at = time.perf_counter()
+        while time.perf_counter() - began_at < duration_s:
+            if len(typed) - answered < _WINDOW:
+                burst = "abcdefghijklmnopqrstuvwxyz\n "[len(typed) % 28]
+                first = len(TEXT) + len(typed)
+                edits = [
+                    requests.AskEdit(path, ((first + index, 0, burst),)) for index in range(_BURST)
+                ]
+                pipe.send(list(edits))
+                typed.extend([burst] * _BURST)
+                answered += len(pipe.receive(0.0))
+            else:
+                answered += len(pipe.receive(_ARRIVED_TIMEOUT_S))
+        while answered < len(typed):
+            got = pipe.receive(_ARRIVED_TIMEOUT_S)
+            if not got:
+                raise NotMeasuredError(f"{len(typed) - answered} edits were not acknowledged")
+            answered += len(got)
+        acknowledged_s = time.perf_counter() - began_at
+        _wait_text(reader, path, TEXT + "".join(typed))
+        seen_s = time.perf_counter() - began_at
+        if writer.call(requests.AskCat(path)).content.decode() != TEXT + "".join(typed):
+            raise NotMeasuredError("the writer's node does not have the writer's text")
+    return {RATE_SENT: answered / acknowledged_s, RATE_SEEN: answered / seen_s}
+
+
+def _create(writer: ControlClient, reader: ControlClient, path: str) -> None:
+    """Make the file and wait until the reader has it and both nodes have nothing else to do."""
+    writer.call(requests.AskPut(path, TEXT.encode()))
+    _wait_text(reader, path, TEXT)
+    time.sleep(1.0)
+
+
+def _wait_text(reader: ControlClient, path: str, text: str) -> None:
+    """Ask a node for a text until it is this one.
+
+    Raises:
+        NotMeasuredError: not in time.
+    """
+    expected = text.encode()
+    deadline = time.perf_counter() + _ARRIVED_TIMEOUT_S
     while time.perf_counter() < deadline:
-        content = reader.call(requests.AskCat(PATH)).content
-        if content == text.encode():
-            return time.perf_counter()
-        events.receive(0.05)
+        try:
+            if reader.call(requests.AskCat(path)).content == expected:
+                return
+        except MeshIDEError:
+            time.sleep(0.01)  # no such file yet
     raise NotMeasuredError("the reader never had the writer's text")

@@ -6,7 +6,8 @@ in the table itself, measured in the same run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -20,6 +21,8 @@ EDIT_P99: Final = "saved line, p99"
 CHECKOUT: Final = "checkout of 1,000"
 LIVE_P50: Final = "live edit, p50"
 LIVE_P99: Final = "live edit, p99"
+TOLD_P50: Final = "live edit, told, p50"
+TOLD_P99: Final = "live edit, told, p99"
 RATE_SENT: Final = "edits acknowledged"
 RATE_SEEN: Final = "edits seen by the reader"
 MEMORY_LEFT: Final = "memory, left"
@@ -138,6 +141,8 @@ ORDER: Final = (
     CHECKOUT,
     LIVE_P50,
     LIVE_P99,
+    TOLD_P50,
+    TOLD_P99,
     RATE_SENT,
     RATE_SEEN,
     MEMORY_LEFT,
@@ -164,3 +169,9 @@ def show(figure: float, unit: Unit) -> str:
             return f"{figure / _MB:.0f} MB"
         case Unit.SHARE:
             return f"{figure:.1f} %"
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Return the value below or at which ``share`` of all values lie (nearest rank)."""
+    ranked = sorted(values)
+    return ranked[max(0, math.ceil(share * len(ranked)) - 1)]

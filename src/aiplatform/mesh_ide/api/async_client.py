@@ -16,6 +16,7 @@ from aiplatform.mesh_ide.api.control import (
     LENGTH,
     Answer,
     Call,
+    CalledError,
     Cancel,
     ControlFrameError,
     FromServer,
@@ -49,7 +50,9 @@ class AsyncControlClient:
         self._writer = writer
         self.pid = pid
         self._next = 0
-        self._waiting: dict[int, asyncio.Queue[Answer | Item | Problem | None]] = {}
+        self._is_over = False
+        self._calls: dict[int, asyncio.Future[Raw]] = {}
+        self._streams: dict[int, asyncio.Queue[Raw | CalledError | None]] = {}
 
     @classmethod
     @asynccontextmanager
@@ -78,59 +81,87 @@ class AsyncControlClient:
 
     async def call(self, request: Ask[A], timeout_s: float | None = 60.0) -> A:
         """Put a request and return its answer; raises as ``ControlClient.call``."""
-        async for message in self._messages(request, timeout_s):
-            if isinstance(message, Answer):
-                return msgspec.msgpack.decode(message.result, type=answer_type(request))
-        raise NodeWentAwayError(_WENT_AWAY)
+        answered: asyncio.Future[Raw] = asyncio.get_running_loop().create_future()
+        number = self._send(request, timeout_s)
+        self._calls[number] = answered
+        try:
+            await self._writer.drain()
+            result = await answered
+        except asyncio.CancelledError:
+            self._cancel(number)
+            raise
+        finally:
+            del self._calls[number]
+        return msgspec.msgpack.decode(result, type=answer_type(request))
 
     async def stream(
         self, request: Ask[A], item: type[Streamed], timeout_s: float | None = None
     ) -> AsyncIterator[Streamed]:
         """Put a streaming request and yield its items; ends with the call."""
-        async for message in self._messages(request, timeout_s):
-            if isinstance(message, Answer):
-                return
-            yield msgspec.msgpack.decode(message.item, type=item)
-
-    async def _messages(
-        self, request: Ask[A], timeout_s: float | None
-    ) -> AsyncIterator[Answer | Item]:
-        self._next += 1
-        number = self._next
-        waiting: asyncio.Queue[Answer | Item | Problem | None] = asyncio.Queue(ITEMS_WAITING_MAX)
-        self._waiting[number] = waiting
+        waiting: asyncio.Queue[Raw | CalledError | None] = asyncio.Queue(ITEMS_WAITING_MAX)
+        number = self._send(request, timeout_s)
+        self._streams[number] = waiting
         is_over = False
         try:
-            call = Call(number, Raw(msgspec.msgpack.encode(request)), timeout_s)
-            self._writer.write(framed(call))
             await self._writer.drain()
             while True:
                 message = await waiting.get()
-                is_over = not isinstance(message, Item)
+                is_over = not isinstance(message, Raw)
+                if isinstance(message, CalledError):
+                    raise message
                 if message is None:
-                    raise NodeWentAwayError(_WENT_AWAY)
-                if isinstance(message, Problem):
-                    raise problem_error(message)
-                yield message
-                if is_over:
                     return
+                yield msgspec.msgpack.decode(message, type=item)
         finally:
-            del self._waiting[number]
-            if not is_over and not self._writer.is_closing():
-                self._writer.write(framed(Cancel(number)))
+            del self._streams[number]
+            if not is_over:
+                self._cancel(number)
+
+    def _send(self, request: Ask[A], timeout_s: float | None) -> int:
+        if self._is_over:
+            raise NodeWentAwayError(_WENT_AWAY)
+        self._next += 1
+        call = Call(self._next, Raw(msgspec.msgpack.encode(request)), timeout_s)
+        self._writer.write(framed(call))
+        return self._next
+
+    def _cancel(self, number: int) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(framed(Cancel(number)))
 
     async def _receive_all(self) -> None:
         try:
             while True:
-                message = await _receive(self._reader)
-                if isinstance(message, Welcome):
-                    continue
-                waiting = self._waiting.get(message.id)
-                if waiting is not None:
-                    await waiting.put(message)
+                await self._take(await _receive(self._reader))
         except (OSError, asyncio.IncompleteReadError):
-            for waiting in self._waiting.values():
-                await waiting.put(None)
+            pass
+        finally:
+            self._is_over = True
+            for answered in self._calls.values():
+                if not answered.done():
+                    answered.set_exception(NodeWentAwayError(_WENT_AWAY))
+            for waiting in self._streams.values():
+                if waiting.full():
+                    waiting.get_nowait()  # the end must be heard
+                waiting.put_nowait(None)
+
+    async def _take(self, message: FromServer) -> None:
+        if isinstance(message, Welcome):
+            return
+        waiting = self._streams.get(message.id)
+        if waiting is not None:
+            if isinstance(message, Item):
+                await waiting.put(message.item)
+            else:
+                await waiting.put(problem_error(message) if isinstance(message, Problem) else None)
+            return
+        answered = self._calls.get(message.id)
+        if answered is None or answered.done():
+            return
+        if isinstance(message, Answer):
+            answered.set_result(message.result)
+        elif isinstance(message, Problem):
+            answered.set_exception(problem_error(message))
 
 
 async def _receive(reader: asyncio.StreamReader) -> FromServer:

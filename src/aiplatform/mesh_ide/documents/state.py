@@ -133,7 +133,8 @@ def accept(state: FileState | None, known: KnownEntry) -> FileState | Refusal:
     parents = set(entry.parents)
     roots = state.roots
     if is_root and entry.result is not None:
-        roots = (*roots, Root(ref, entry.result, entry.size, entry.mode, entry.is_text))
+        root = Root(ref, entry.result, entry.size, entry.mode, entry.is_text)
+        roots = tuple(sorted((*roots, root), key=_by_ref))
     return FileState(
         file=state.file,
         heads=tuple(sorted((*(h for h in state.heads if h.ref not in parents), head), key=_by_ref)),
@@ -144,8 +145,8 @@ def accept(state: FileState | None, known: KnownEntry) -> FileState | Refusal:
     )
 
 
-def _by_ref(head: Head) -> EntryRef:
-    return head.ref
+def _by_ref(one: Head | Root) -> EntryRef:
+    return one.ref
 
 
 def _extended(vector: FileVector, ref: EntryRef) -> FileVector:

@@ -387,7 +387,8 @@ class NodeCore:
         busy = frozenset(
             peer for peer in self.replication.peers() if self.replication.depends_on(peer)
         )
-        out: list[Internal] = [*self.membership.tick(busy, now_ms)]
+        out = self._retried(now_ms)
+        out.extend(self.membership.tick(busy, now_ms))
         is_serving = bool(busy) or len(self.replication.fetcher) > 0
         out.extend(self.workspace.tick(now_ms, is_busy=is_serving))
         if now_ms - self._rechecked_ms >= RECHECK_MS:
@@ -401,12 +402,20 @@ class NodeCore:
             is_alone = now_ms - self._started_ms >= FIRST_SYNC_PATIENCE_MS
             if has_met or (is_alone and self._boot.damage is None):
                 out.extend(self._first_scan(now_ms))
-        if self._failed and not self._in_flight and now_ms >= self._retry_ms:
-            # Only now: what was under way behind the first that failed was refused as well.
-            out.extend((*self._failed, *self._behind))
-            self._failed.clear()
-            self._behind.clear()
         return out
+
+    def _retried(self, now_ms: int) -> list[Internal]:
+        """Return the commits that failed, and those behind them, once it is time.
+
+        Only when nothing is under way: what was behind the first that failed is refused as well,
+        and nothing new may come before it.
+        """
+        if not self._failed or self._in_flight or now_ms < self._retry_ms:
+            return []
+        again: list[Internal] = [*self._failed, *self._behind]
+        self._failed.clear()
+        self._behind.clear()
+        return again
 
     def _replicating(self, commands: Iterable[ReplicationCommand]) -> list[Internal]:
         self.replication.is_congested = self.workspace.applier.busy_bytes > CONGESTED_BYTES

@@ -15,7 +15,7 @@ from aiplatform.mesh_ide.documents.authoring import Authoring, CreatePath, MoveP
 from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import EntriesStored, Notice
 from aiplatform.mesh_ide.documents.places import PathError
-from aiplatform.mesh_ide.documents.state import base_of, content_of, mode_of, winning
+from aiplatform.mesh_ide.documents.state import base_of, content_of, living, mode_of, winning
 from aiplatform.mesh_ide.model.entries import EntryRef
 from aiplatform.mesh_ide.model.ids import NO_ENTRY, TREE_FILE, EntryId, FileId, short
 from aiplatform.mesh_ide.node.events import (
@@ -156,7 +156,10 @@ class RequestsCore:
         assert state is not None, "checked when the request came"
         self._folder.mark_archived((request.blob,))
         content = content_of(state)
-        if content is not None and content[0] == request.blob and mode_of(state) == request.mode:
+        is_same = content is not None and content[0] == request.blob
+        # A rewrite with what stands there already decides a conflict: it must build on both sides.
+        is_decision = request.is_rewrite and len({head.lineage for head in living(state)}) > 1
+        if is_same and mode_of(state) == request.mode and not is_decision:
             self._ledger.release((file,))
             return [Replied(request.tag, None, file, state.refs()), *self.next(file, now_ms)]
         draft = self._ledger.draft_change(

@@ -71,8 +71,10 @@ class StoringJobs:
         one was tried again. Otherwise its older records would one day overwrite newer ones.
         """
         if self._stuck is not None and jobs[0].ticket != self._stuck:
+            place = next((i for i, job in enumerate(jobs) if job.ticket == self._stuck), len(jobs))
             problem = "an earlier change waits for the disk"
-            return [Persisted(job.ticket, problem=problem) for job in jobs]
+            refusals = [Persisted(job.ticket, problem=problem) for job in jobs[:place]]
+            return refusals + (self.persist_group(jobs[place:]) if place < len(jobs) else [])
         try:
             refused = self.commit(tuple(write for job in jobs for write in job.writes))
         except (StorageFullError, StorageReadOnlyError) as error:

@@ -209,7 +209,8 @@ class ReplicationCore:
         reply, differing = reconcile.answer(self.index, message)
         is_end = reconcile.is_end(message)
         if differing:
-            state.differing.update(differing)
+            # What is not known here is asked for, and cannot be pending: nothing to remember.
+            state.differing.update(f for f in differing if self._ledger.state(f) is not None)
             out.extend(self._ask(peer, state, sorted(differing), is_request=True))
         if not is_end:
             # After the vectors, so that the peer knows what differs before it hears of the end.

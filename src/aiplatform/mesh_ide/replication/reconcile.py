@@ -17,8 +17,12 @@ ITEMS_MAX: Final = 64
 """Ranges up to this size are sent whole: 2 KB, less than two more summaries' round trip."""
 
 BRANCHING: Final = 16
-RANGES_MAX: Final = 4096
-"""Bounds one message; a peer that asks for more in one frame is at fault."""
+RANGES_PER_MESSAGE_MAX: Final = 4096
+"""Four levels of branching, 250 KB. ``mesh.bounds.RANGES_MAX`` is what a peer may send at most."""
+
+ITEMS_PER_MESSAGE_MAX: Final = 32_768
+"""1.2 MB and about 30 ms of comparing: a heartbeat on the same channel waits no longer. A message
+may exceed it by one range (``ITEMS_MAX``); ``mesh.bounds.ITEMS_MAX`` allows four times as much."""
 
 
 def opening(index: HeadIndex, session: int) -> Reconcile:
@@ -27,11 +31,22 @@ def opening(index: HeadIndex, session: int) -> Reconcile:
 
 
 def answer(index: HeadIndex, message: Reconcile) -> tuple[Reconcile, set[FileId]]:
-    """Return the answer to a message, and the files found to differ."""
+    """Return the answer to a message, and the files found to differ.
+
+    The answer has a bounded size. What does not fit is put back as one range over all that is
+    left: the exchange comes to it once the ranges before it are settled. It ends nevertheless,
+    since the first range that differs is always answered, and each answer narrows it.
+    """
     summaries: list[RangeSummary] = []
     asked: list[RangeItems] = []
     differing: set[FileId] = set()
+    items = 0
     for theirs in message.summaries:
+        is_full = len(summaries) + BRANCHING > RANGES_PER_MESSAGE_MAX
+        is_full = is_full or len(asked) >= RANGES_PER_MESSAGE_MAX
+        if is_full or items >= ITEMS_PER_MESSAGE_MAX:
+            summaries.append(index.summary(theirs.low, message.summaries[-1].high))
+            break
         ours = index.summary(theirs.low, theirs.high)
         if ours.count == theirs.count and ours.fingerprint == theirs.fingerprint:
             continue
@@ -39,6 +54,7 @@ def answer(index: HeadIndex, message: Reconcile) -> tuple[Reconcile, set[FileId]
             differing.update(file for file, _ in index.items(theirs.low, theirs.high).items)
         elif ours.count <= ITEMS_MAX:
             asked.append(index.items(theirs.low, theirs.high))
+            items += ours.count
         else:
             summaries.extend(index.split(theirs.low, theirs.high, BRANCHING))
     for theirs_items in message.asked:

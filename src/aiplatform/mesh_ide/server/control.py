@@ -37,9 +37,12 @@ from aiplatform.mesh_ide.api.requests import AnyAsk
 from aiplatform.mesh_ide.model.errors import LocalError, MeshIDEError, TimedOutError
 
 CONNECTIONS_MAX: Final = 64
+UNSENT_BYTES_MAX: Final = 16 * 1024
+"""Above this a call waits for its reader: what asyncio takes for low (a quarter of its bound)."""
 _CREDENTIALS: Final = struct.Struct("3i")
 """``struct ucred``: pid, uid, gid (unix(7))."""
 
+_READ_BYTES: Final = 64 * 1024
 _log = logging.getLogger(__name__)
 _calls: Final[msgspec.msgpack.Decoder[FromClient]] = msgspec.msgpack.Decoder(FromClient)
 _requests: Final[msgspec.msgpack.Decoder[AnyAsk]] = msgspec.msgpack.Decoder(AnyAsk)
@@ -178,7 +181,12 @@ class ControlServer:
 
 
 class _Connection:
-    """One client: its calls under way and the way back to it."""
+    """One client: its calls under way and the way back to it.
+
+    Both directions work in bulk: frames that came together are taken together, and what is
+    answered within one turn of the event loop leaves in one write. One at a time, reading and
+    writing cost more than an edit itself.
+    """
 
     def __init__(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, performer: Performer
@@ -188,6 +196,8 @@ class _Connection:
         self._performer = performer
         self._calls: dict[int, asyncio.Task[None]] = {}
         self._room = asyncio.Semaphore(CALLS_MAX)
+        self._outgoing: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
 
     async def serve(self) -> None:
         """Take calls until the client goes; what is under way then is cancelled."""
@@ -201,23 +211,39 @@ class _Connection:
                         call.cancel()
         except* (OSError, asyncio.IncompleteReadError):
             pass  # the client went away
+        finally:
+            self._flush()
 
     async def _take(self, tasks: asyncio.TaskGroup) -> None:
+        buffer = bytearray()
         while True:
-            length = length_of(await self._reader.readexactly(LENGTH.size))
-            body = await self._reader.readexactly(length)
-            try:
-                message = _calls.decode(body)
-            except ValueError as error:
-                raise ControlFrameError(f"not the control protocol: {error}") from error
-            if isinstance(message, Cancel):
-                if (call := self._calls.get(message.id)) is not None:
-                    call.cancel()
-                continue
-            await self._room.acquire()
-            task = tasks.create_task(self._call(message))
-            self._calls[message.id] = task
-            task.add_done_callback(lambda _, number=message.id: self._done(number))  # type: ignore[misc]
+            piece = await self._reader.read(_READ_BYTES)
+            if not piece:
+                raise asyncio.IncompleteReadError(bytes(buffer), None)
+            buffer += piece
+            position = 0
+            while len(buffer) >= position + LENGTH.size:
+                end = position + LENGTH.size + length_of(buffer[position : position + LENGTH.size])
+                if len(buffer) < end:
+                    break
+                await self._begin(bytes(buffer[position + LENGTH.size : end]), tasks)
+                position = end
+            del buffer[:position]
+
+    async def _begin(self, body: bytes, tasks: asyncio.TaskGroup) -> None:
+        """Begin a call, or cancel one."""
+        try:
+            message = _calls.decode(body)
+        except ValueError as error:
+            raise ControlFrameError(f"not the control protocol: {error}") from error
+        if isinstance(message, Cancel):
+            if (call := self._calls.get(message.id)) is not None:
+                call.cancel()
+            return
+        await self._room.acquire()
+        task = tasks.create_task(self._call(message))
+        self._calls[message.id] = task
+        task.add_done_callback(lambda _, number=message.id: self._done(number))  # type: ignore[misc]
 
     def _done(self, number: int) -> None:
         self._calls.pop(number, None)
@@ -234,8 +260,11 @@ class _Connection:
             await self._send(_problem(call.id, problem))
             return
         try:
-            async with asyncio.timeout(call.timeout_s):
+            if call.timeout_s is None:
                 result = await self._performer.perform(request, emit)
+            else:
+                async with asyncio.timeout(call.timeout_s):
+                    result = await self._performer.perform(request, emit)
             await self._send(Answer(call.id, Raw(msgspec.msgpack.encode(result))))
         except TimeoutError:
             message = f"not done within {call.timeout_s:g} s; nothing was undone"
@@ -244,8 +273,17 @@ class _Connection:
             await self._send(_problem(call.id, error))
 
     async def _send(self, message: Struct) -> None:
-        self._writer.write(framed(message))
-        await self._writer.drain()
+        """Queue a frame; wait while the client is too slow to take what it was sent."""
+        if not self._outgoing:
+            self._loop.call_soon(self._flush)
+        self._outgoing.append(framed(message))
+        if self._writer.transport.get_write_buffer_size() > 0:
+            await self._writer.drain()
+
+    def _flush(self) -> None:
+        if self._outgoing:
+            self._writer.write(b"".join(self._outgoing))
+            self._outgoing.clear()
 
 
 def _problem(call: int, error: MeshIDEError) -> Problem:

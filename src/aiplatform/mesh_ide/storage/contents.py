@@ -123,14 +123,30 @@ class StoreContents:
         return None if pieces is None else _joined(blob, pieces)
 
     def chunks(self, blob: BlobHash, path: str | None = None) -> Iterator[bytes] | None:
-        """See ``Contents.chunks``; also raises at the first piece of the archive that rotted."""
+        """See ``Contents.chunks``; also raises at the first piece of the archive that rotted.
+
+        A small file that holds the content is read before the archive is asked: most contents
+        stand in the folder, and a look-up of each cost more than reading it.
+        """
         content = self._cache.get(blob)
+        if content is None and path is not None:
+            content = self._small_file(blob, path)
         if content is not None:
             return _cut(content)
         if self._store.blob_size(blob) is not None:
             return self._archived_pieces(blob)
         pieces = None if path is None else self._file_reader(path)
         return None if pieces is None else _checked(blob, pieces, f"the file {path!r}")
+
+    def _small_file(self, blob: BlobHash, path: str) -> bytes | None:
+        """Return a file's content if it is within one chunk and is the blob."""
+        pieces = self._file_reader(path)
+        first = next(pieces, None) if pieces is not None else None
+        if pieces is None or first is None or len(first) >= CHUNK_BYTES:
+            return None
+        if next(pieces, None) is not None:
+            return None
+        return first if blake3(first).digest() == blob else None
 
     def keep(self, blob: BlobHash, content: bytes) -> None:
         """See ``Contents.keep``."""

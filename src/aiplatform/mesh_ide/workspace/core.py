@@ -71,7 +71,7 @@ class WorkspaceCore:
         2. a write begins only after its plan is durable (``_awaiting``).
     """
 
-    def __init__(  # noqa: PLR0913 - the parts it joins
+    def __init__(
         self,
         ledger: Ledger,
         authoring: Authoring,

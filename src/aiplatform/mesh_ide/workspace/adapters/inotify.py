@@ -60,6 +60,8 @@ class InotifyEvent(NamedTuple):
     watch: int
     mask: int
     name: str
+    cookie: int = 0
+    """The same in both halves of a rename."""
 
 
 class WatchLimitError(Exception):
@@ -109,10 +111,10 @@ class Inotify:
         events: list[InotifyEvent] = []
         position = 0
         while position < len(buffer):
-            watch, mask, _, length = _HEADER.unpack_from(buffer, position)
+            watch, mask, cookie, length = _HEADER.unpack_from(buffer, position)
             position += _HEADER.size
             name = buffer[position : position + length].rstrip(b"\0")
-            events.append(InotifyEvent(watch, mask, os.fsdecode(name)))
+            events.append(InotifyEvent(watch, mask, os.fsdecode(name), cookie))
             position += length
         return events
 

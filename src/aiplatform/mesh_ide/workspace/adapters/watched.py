@@ -21,6 +21,7 @@ from aiplatform.mesh_ide.workspace.ignore import (
     GITIGNORE,
     IGNORE_FILES,
     MESHIGNORE,
+    TEMP_FOLDER,
     FolderRules,
     judge_markers,
 )
@@ -28,6 +29,9 @@ from aiplatform.mesh_ide.workspace.ignore import (
 OPEN_WRITE_S: Final = 0.1
 """A file that is being written is looked at when it is closed; one that stays open (a log) or was
 never opened (a hard link, a FIFO) when it was quiet for this long."""
+
+_NO_WATCH: Final = -2
+"""Never a watch's number; -1 is what the kernel puts into an overflow event."""
 
 GIT_FOLDER: Final = ".git"
 _GIT_FILES: Final = frozenset({"HEAD", "index", "HEAD.lock", "index.lock", "ORIG_HEAD"})
@@ -58,6 +62,7 @@ class WatchedFolder:
         self._path_of: dict[int, str] = {}
         self._rules: dict[str, FolderRules] = {}
         self._git_watch = -1
+        self._temp_watch = _NO_WATCH
         self.ready: dict[str, None] = {}
         self.later: dict[str, float] = {}
         self.rescan: str | None = None
@@ -88,12 +93,18 @@ class WatchedFolder:
         finally:
             root.close()
         self._watch_git()
+        self._watch_temp()
         return bool(self._watch_of)
 
     def _watch_git(self) -> None:
         """Watch what git writes at its top; nothing below it is looked at."""
         watch = self._source.add(self._absolute(GIT_FOLDER))
         self._git_watch = -1 if watch is None else watch
+
+    def _watch_temp(self) -> None:
+        """Watch our own temporary folder, to know our own renames by their cookies."""
+        watch = self._source.add(self._absolute(TEMP_FOLDER))
+        self._temp_watch = _NO_WATCH if watch is None else watch
 
     def _add(self, folder: LocalFolder, path: str, rules: FolderRules) -> None:
         """Watch first and list after: what is created in between comes as an event."""
@@ -157,10 +168,17 @@ class WatchedFolder:
     def take(self, events: list[InotifyEvent], now_s: float) -> None:
         """Add up what happened.
 
+        A rename to or from our temporary folder is our own doing and told to nobody: looking at
+        each of ten thousand files that we had just written cost a fifth of a first
+        synchronisation. Whatever another program does to the file is an event of its own.
+
         Raises:
             WatchLimitError: a new folder cannot be watched.
         """
+        ours = {event.cookie for event in events if event.watch == self._temp_watch} - {0}
         for event in events:
+            if event.cookie in ours or event.watch == self._temp_watch:
+                continue
             if event.mask & inotify.OVERFLOW:
                 self.rescan = "the kernel's event queue overflowed"
             elif event.watch == self._git_watch:
@@ -178,6 +196,8 @@ class WatchedFolder:
         is_folder = bool(event.mask & inotify.IS_FOLDER)
         if path == GIT_FOLDER:
             self._watch_git()
+        elif path == TEMP_FOLDER:
+            self._watch_temp()
         if self._is_left_out(folder, event.name, is_folder=is_folder):
             return
         if is_folder:
