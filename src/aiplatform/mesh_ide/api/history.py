@@ -173,6 +173,18 @@ class LookingBack:
         contents = self._subjects.driver.contents
         return await asyncio.to_thread(contents.read, blob, source.path)
 
+    async def _merged(self, blob: BlobHash) -> bytes | None:
+        """Return a content that is here, or is being merged at this moment.
+
+        A change that has just come is merged on the documents lane; waiting for our turn there
+        is shorter than asking the peer, which would be asked for what we are about to have.
+        """
+        content = await self._read_here(blob)
+        if content is not None:
+            return content
+        contents = self._subjects.driver.contents
+        return await self._subjects.driver.read(Lane.DOCUMENTS, lambda: contents.read(blob))
+
     async def text_at(
         self, file: FileId, lineage: EntryId, heads: tuple[EntryRef, ...]
     ) -> str | None:
@@ -215,7 +227,9 @@ class LookingBack:
     async def present(self, path: str, file: FileId, state: FileState) -> bytes:
         """Return what a living file holds now, merged."""
         held = content_of(state)
-        content = await self.read(*held) if held is not None else None
+        content = await self._merged(held[0]) if held is not None else None
+        if content is None and held is not None:
+            content = await self.read(*held)
         heads = winning(state)
         if content is None and heads and all(head.is_text for head in heads):
             refs = tuple(head.ref for head in heads)

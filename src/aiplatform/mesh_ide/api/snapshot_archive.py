@@ -43,8 +43,16 @@ class SnapshotIncompleteError(UnavailableError):
 class SnapshotArchive:
     """Takes the state of one moment on the event loop; everything else happens beside it."""
 
-    def __init__(self, subjects: Subjects, looking_back: LookingBack, pins: Pins) -> None:
+    def __init__(
+        self,
+        subjects: Subjects,
+        looking_back: LookingBack,
+        pins: Pins,
+        *,
+        settle_s: float = SETTLE_S,
+    ) -> None:
         """Ask this node; hold in ``pins`` what is being archived."""
+        self._settle_s = settle_s
         self._subjects = subjects
         self._looking_back = looking_back
         self._pins = pins
@@ -54,7 +62,7 @@ class SnapshotArchive:
         core = self._subjects.core
         await self._subjects.driver.request(LookAgain)
         loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + SETTLE_S
+        deadline_s = loop.time() + self._settle_s
         while core.workspace.outstanding or core.authoring.queued or core.ledger.claimed:
             await asyncio.sleep(POLL_S)
             if loop.time() >= deadline_s:

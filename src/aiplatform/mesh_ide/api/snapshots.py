@@ -10,7 +10,11 @@ from msgspec.structs import replace
 
 from aiplatform.mesh_ide.api import snapshot_answers as answers
 from aiplatform.mesh_ide.api.history import LookingBack
-from aiplatform.mesh_ide.api.snapshot_archive import SnapshotArchive, SnapshotIncompleteError
+from aiplatform.mesh_ide.api.snapshot_archive import (
+    SETTLE_S,
+    SnapshotArchive,
+    SnapshotIncompleteError,
+)
 from aiplatform.mesh_ide.api.snapshot_forms import (
     NOW,
     NoSuchSnapshotError,
@@ -69,11 +73,20 @@ class Snapshots:
         2. from before its first content is archived, ``_pins`` holds what it names.
     """
 
-    def __init__(self, subjects: Subjects, looking_back: LookingBack) -> None:
-        """Ask this node."""
+    def __init__(
+        self,
+        subjects: Subjects,
+        looking_back: LookingBack,
+        *,
+        make_archive: type[SnapshotArchive] = SnapshotArchive,
+        settle_s: float = SETTLE_S,
+        patience_s: float = PATIENCE_S,
+    ) -> None:
+        """Ask this node; tests wait shorter, and plant bugs in the archive."""
         self._subjects = subjects
+        self._patience_s = patience_s
         self._pins = Pins()
-        self._archive = SnapshotArchive(subjects, looking_back, self._pins)
+        self._archive = make_archive(subjects, looking_back, self._pins, settle_s=settle_s)
         self._changing = asyncio.Lock()
         self._is_loaded = False
 
@@ -95,7 +108,7 @@ class Snapshots:
 
     async def _patiently_archived(self) -> Manifest:
         loop = asyncio.get_running_loop()
-        deadline_s = loop.time() + PATIENCE_S
+        deadline_s = loop.time() + self._patience_s
         while True:
             try:
                 return await self._archive.archived()

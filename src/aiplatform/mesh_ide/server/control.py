@@ -223,7 +223,11 @@ class _Connection:
             buffer += piece
             position = 0
             while len(buffer) >= position + LENGTH.size:
-                end = position + LENGTH.size + length_of(buffer[position : position + LENGTH.size])
+                end = (
+                    position
+                    + LENGTH.size
+                    + length_of(bytes(buffer[position : position + LENGTH.size]))
+                )
                 if len(buffer) < end:
                     break
                 await self._begin(bytes(buffer[position + LENGTH.size : end]), tasks)
@@ -267,7 +271,8 @@ class _Connection:
                     result = await self._performer.perform(request, emit)
             await self._send(Answer(call.id, Raw(msgspec.msgpack.encode(result))))
         except TimeoutError:
-            message = f"not done within {call.timeout_s:g} s; nothing was undone"
+            within = "in time" if call.timeout_s is None else f"within {call.timeout_s:g} s"
+            message = f"not done {within}; nothing was undone"
             await self._send(_problem(call.id, TimedOutError(message)))
         except MeshIDEError as error:
             await self._send(_problem(call.id, error))

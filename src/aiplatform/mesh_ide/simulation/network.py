@@ -185,7 +185,10 @@ class Network:
         for link in dict.fromkeys(self._ends.values()):
             held, link.held = link.held, []
             for to, channel, frame in held:
-                self._carry(link, to, channel, frame)
+                # At once: what was sent later is still on its way and must not come before.
+                sender = link.other(to)
+                if sender is not None:
+                    self._schedule(link, sender, to, channel, frame, self._agenda.now_us)
 
     def is_parted(self, one: NodeId, other: NodeId) -> bool:
         """Return whether nothing passes between two nodes."""
@@ -213,6 +216,17 @@ class Network:
             link.last_us.get((to, channel), 0), self._agenda.now_us + self._one_way_us(sender, to)
         )
         link.last_us[to, channel] = arrival_us
+        self._schedule(link, sender, to, channel, frame, arrival_us)
+
+    def _schedule(  # noqa: PLR0913, PLR0917 - one frame's way
+        self,
+        link: _Link,
+        sender: NodeId,
+        to: NodeId,
+        channel: Channel,
+        frame: Frame,
+        arrival_us: int,
+    ) -> None:
         self.in_flight += 1
         self._agenda.at(arrival_us, lambda: self._arrive(link, sender, to, channel, frame))
 

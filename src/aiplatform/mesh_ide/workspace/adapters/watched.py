@@ -6,7 +6,11 @@ import os
 from typing import Final
 
 from aiplatform.mesh_ide.workspace.adapters import inotify
-from aiplatform.mesh_ide.workspace.adapters.inotify import Inotify, InotifyEvent
+from aiplatform.mesh_ide.workspace.adapters.inotify import (
+    Inotify,
+    InotifyEvent,
+    WatchLimitError,
+)
 from aiplatform.mesh_ide.workspace.adapters.local_folder import (
     FOLDER_FLAGS,
     Freshness,
@@ -102,8 +106,14 @@ class WatchedFolder:
         self._git_watch = -1 if watch is None else watch
 
     def _watch_temp(self) -> None:
-        """Watch our own temporary folder, to know our own renames by their cookies."""
-        watch = self._source.add(self._absolute(TEMP_FOLDER))
+        """Watch our own temporary folder, to know our own renames by their cookies.
+
+        It only saves work: at the limit of watches it is done without.
+        """
+        try:
+            watch = self._source.add(self._absolute(TEMP_FOLDER))
+        except WatchLimitError:
+            watch = None
         self._temp_watch = _NO_WATCH if watch is None else watch
 
     def _add(self, folder: LocalFolder, path: str, rules: FolderRules) -> None:
