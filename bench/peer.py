@@ -65,8 +65,20 @@ class Peer(ABC):
         """
 
     def extra_measures(self) -> dict[str, float]:
-        """Return measures that only this program has (time to archived, say), in seconds."""
+        """Return further measures of the first synchronisation (time to archived, say)."""
         return {}
+
+    def resting_measures(self) -> dict[str, float]:
+        """Return what it costs to have this program run with nothing to do (only ours)."""
+        return {}
+
+    def live_measures(self, count: int) -> dict[str, float]:
+        """Return what only this program can do live, by ``count`` edits; within ``live``."""
+        del count
+        return {}
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to end
+        """End what ``first_sync`` left running."""
 
     def edit_latencies(self, paths: Sequence[Path], count: int) -> list[float]:
         """Save one more line ``count`` times, each in another file; return seconds until seen.

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Final
 
+from bench.measures import RSYNC
 from bench.peer import FIRST_SYNC_TIMEOUT_S, NotMeasuredError, Peer
 from bench.processes import first_line, running
 from bench.watch import NotSeenError, wait_content, wait_seen
@@ -21,7 +22,7 @@ _PROBE: Final = "ready-probe.txt"
 class Rsync(Peer):
     """A plain one-way copy of everything: the measure that others are multiples of."""
 
-    name = "rsync -a"
+    name = RSYNC
 
     @classmethod
     def version(cls) -> str | None:

@@ -2,100 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from aiplatform.mesh_ide.api import requests
-from aiplatform.mesh_ide.api.answers import Status
-from aiplatform.mesh_ide.api.client import ControlClient
-from aiplatform.mesh_ide.api.locations import Locations
-from aiplatform.mesh_ide.model.errors import MeshIDEError
-from bench.measures import ARCHIVED, CPU_LEFT, CPU_RIGHT
+from bench import live, resources
+from bench.measures import ARCHIVED, CPU_LEFT, CPU_RIGHT, OURS
+from bench.node import MESH, Node
 from bench.peer import FIRST_SYNC_TIMEOUT_S, NotMeasuredError, Peer
-from bench.processes import TERMINATE_TIMEOUT_S, cpu_seconds, first_line
+from bench.processes import cpu_seconds, first_line
 from bench.watch import wait_seen
 
-MESH: Final = str(Path(sys.executable).parent / "mesh")
-_COMMAND_TIMEOUT_S: Final = 120.0
-_LINK_TIMEOUT_S: Final = 30.0
+_LINK_TIMEOUT_S: Final = 60.0
 _ARCHIVE_TIMEOUT_S: Final = 90.0
 _POLL_S: Final = 0.05
-
-
-class Node:
-    """One daemon with folders of its own for everything that it keeps."""
-
-    def __init__(self, name: str, folder: Path, home: Path) -> None:
-        """Describe it; nothing is started."""
-        self.name = name
-        self.folder = folder
-        self.pid = 0
-        self.environment = {**os.environ, "HOME": str(home)}
-        for kind in ("STATE", "CONFIG"):
-            self.environment[f"XDG_{kind}_HOME"] = str(home / kind.lower())
-        self.environment["XDG_RUNTIME_DIR"] = str(home)
-        home.mkdir(mode=0o700, exist_ok=True)
-
-    def run(self, verb: str, *words: str) -> Any:  # noqa: ANN401 - JSON
-        """Run ``mesh VERB``; return its answer.
-
-        Raises:
-            NotMeasuredError: it failed.
-        """
-        done = subprocess.run(
-            [MESH, verb, *words, "--json"],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=_COMMAND_TIMEOUT_S,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise NotMeasuredError(f"mesh {verb} failed: {done.stderr.strip()[-200:]}")
-        return json.loads(done.stdout.splitlines()[-1])["result"]
-
-    def serve(self, verb: str, *words: str) -> None:
-        """Run a verb that leaves a daemon behind; returns when it is ready."""
-        port = ["--port", "0"]
-        self.pid = int(self.run(verb, *words, "--detach", "--listen", "loopback", *port)["pid"])
-
-    def end(self) -> None:
-        """Stop the daemon; idempotent."""
-        pid, self.pid = self.pid, 0
-        if not pid:
-            return
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            deadline = time.perf_counter() + TERMINATE_TIMEOUT_S
-            try:
-                os.kill(pid, sign)
-                while time.perf_counter() < deadline:
-                    os.kill(pid, 0)
-                    time.sleep(_POLL_S)
-            except ProcessLookupError:
-                return
-
-    @property
-    def socket(self) -> Path:
-        """Return the daemon's control socket."""
-        locations = Locations.of(self.environment, os.geteuid())
-        return locations.socket(locations.find(self.folder).state)
-
-    def status(self) -> Status:
-        """Return what ``mesh status --json`` prints, without the cost of a process."""
-        try:
-            with ControlClient(self.socket) as client:
-                return client.call(requests.AskStatus())
-        except MeshIDEError as error:
-            raise NotMeasuredError(f"the {self.name} node does not answer: {error}") from error
 
 
 class Mesh(Peer):
@@ -105,7 +27,7 @@ class Mesh(Peer):
     that stay. Then the tree is moved into the left folder by renames: it is there at once.
     """
 
-    name = "mesh"
+    name = OURS
 
     def __init__(self, left: Path, right: Path, scratch: Path) -> None:
         super().__init__(left, right, scratch)
@@ -148,6 +70,11 @@ class Mesh(Peer):
         archived_s = time.perf_counter() - self._began_at
         return {ARCHIVED: archived_s, CPU_LEFT: spent[0], CPU_RIGHT: spent[1]}
 
+    def resting_measures(self) -> dict[str, float]:
+        """See ``Peer``."""
+        self.wait_quiet()
+        return resources.measure(*self.nodes)
+
     @contextmanager
     def live(self) -> Iterator[None]:
         """See ``Peer``."""
@@ -155,6 +82,12 @@ class Mesh(Peer):
             raise NotMeasuredError("the nodes of the first synchronisation are gone")
         self.wait_quiet()
         yield
+
+    def live_measures(self, count: int) -> dict[str, float]:
+        """See ``Peer``: edits through the API."""
+        self.wait_quiet()
+        left, right = (node.socket for node in self.nodes)
+        return {**live.measure_latency(left, right, count), **live.measure_rate(left, right)}
 
     def wait_quiet(self) -> None:
         """Wait until both nodes are linked and agree that there is nothing to do."""

@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from bench.harness import Report, Result, percentile
+from bench.measures import (
+    FIRST_SYNC,
+    RATE_SENT,
+    STATUS,
+    TARGETS,
+    Unit,
+    percentile,
+    show,
+)
+from bench.processes import cpu_seconds, family, resident_bytes
+from bench.report import Report, Result
 from bench.trees import TEXT_BYTES_MAX, TEXT_BYTES_MIN, make_texts, rewrite_as_checkout
 from bench.watch import NotSeenError, wait_content, wait_seen
 

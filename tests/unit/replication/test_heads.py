@@ -11,14 +11,14 @@ from aiplatform.mesh_ide.model.messages import RangeItems, RangeSummary
 from aiplatform.mesh_ide.replication.heads import HeadIndex
 from tests.unit.replication.sets import Heads, file, fingerprint, index_of
 
-HEADS = st.dictionaries(st.integers(1, 500), st.integers(0, 2**128 - 1), max_size=60)
+HEADS = st.dictionaries(st.integers(1, 500), st.integers(0, 9), max_size=60)
 BOUND = st.one_of(st.just(b""), st.binary(min_size=1, max_size=16), st.integers(1, 500).map(file))
 
 
 def slow_items(heads: Heads, low: bytes, high: bytes) -> RangeItems:
     """Return a range's items by looking at every head."""
     inside = sorted(
-        (file(number), fingerprint(value))
+        (file(number), fingerprint(number, value))
         for number, value in heads.items()
         if low <= file(number) and (not high or file(number) < high)
     )
@@ -64,7 +64,7 @@ def test_an_index_is_its_last_puts_whatever_was_asked_between(
     """Asking for ranges between puts changes nothing, and neither does the order of puts."""
     asked, last = HeadIndex(), dict(puts)
     for number, value in puts:
-        asked.put(file(number), fingerprint(value))
+        asked.put(file(number), fingerprint(number, value))
         asked.summary(b"", b"")
     assert asked.items(b"", b"") == index_of(last).items(b"", b"")
     assert len(asked) == len(last)
@@ -73,5 +73,5 @@ def test_an_index_is_its_last_puts_whatever_was_asked_between(
 def test_only_a_file_that_was_put_has_a_fingerprint() -> None:
     """A file never named has none; one that was named has its own back."""
     index = index_of({1: 7})
-    assert index.get(file(1)) == fingerprint(7)
+    assert index.get(file(1)) == fingerprint(1, 7)
     assert index.get(file(2)) is None

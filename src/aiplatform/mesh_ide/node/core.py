@@ -353,6 +353,7 @@ class NodeCore:
             case EntriesSealed():
                 return [*self.authoring.on_sealed(event, self._new_ticket(), now_ms)]
             case SlicesVerified():
+                self.replication.on_entries_checked(event.peer, now_ms)
                 return [*self.intake.on_verified(event, self._new_ticket(), now_ms)]
             case Persisted():
                 return self._on_persisted(event, now_ms)
@@ -430,6 +431,8 @@ class NodeCore:
         replication = self.replication
         match message:
             case Entries():
+                if message.slices:
+                    replication.on_entries_received(peer)
                 return [*self.intake.receive(peer, message.slices)]
             case Blobs():
                 return self._on_blobs(peer, message, now_ms)

@@ -88,6 +88,9 @@ class _Peer(Struct):
     shown: set[FileId] = set()
     """The peer was told that this node holds what ``index`` says of these files."""
     to_show: dict[FileId, None] = {}
+    checking: int = 0
+    """Frames of entries that came from the peer and are being checked."""
+    checked_ms: int = 0
 
 
 class ReplicationCore:
@@ -355,7 +358,27 @@ class ReplicationCore:
                 out.extend(self._open(peer, state, now_ms))
         return out + self.flush(now_ms)
 
+    def on_entries_received(self, peer: NodeId) -> None:
+        """A frame of entries came and is being checked."""
+        state = self._peers.get(peer)
+        if state is not None:
+            state.checking += 1
+
+    def on_entries_checked(self, peer: NodeId, now_ms: int) -> None:
+        """... and has been."""
+        state = self._peers.get(peer)
+        if state is not None:
+            state.checking = max(0, state.checking - 1)
+            state.checked_ms = now_ms
+
     def _ask_unknown(self, peer: NodeId, state: _Peer, now_ms: int) -> list[ReplicationCommand]:
+        """Ask for heads that the peer announced and nobody sent.
+
+        Not while its entries are still being checked: announcements overtake them, and a busy
+        node asked for ten thousand files that it had in its queue (measured).
+        """
+        if state.checking or now_ms - state.checked_ms < ASK_AFTER_MS:
+            return []
         due = [file for file, since in state.unknown.items() if now_ms - since >= ASK_AFTER_MS]
         for file in due:
             del state.unknown[file]

@@ -19,16 +19,12 @@ BLOBS_PER_REQUEST_MAX: Final = 256
 STALL_MS: Final = 20_000
 """A peer that sends nothing of what was asked for this long is asked no more for it now."""
 
-RETRY_MS: Final = 2_000
-"""How long a blob rests that nobody connected has."""
-
 
 class _Want(Struct):
     size: int
     tried: set[NodeId]
     asked: NodeId | None = None
     asked_ms: int = 0
-    rest_until_ms: int = 0
 
 
 class Fetcher:
@@ -69,8 +65,6 @@ class Fetcher:
         """A peer can be asked from now on."""
         self._load.setdefault(peer, 0)
         self._count.setdefault(peer, 0)
-        for want in self._wants.values():
-            want.rest_until_ms = 0
 
     def drop_peer(self, peer: NodeId) -> None:
         """A peer is gone: what it was asked for is asked of others."""
@@ -132,8 +126,6 @@ class Fetcher:
             return []
         for blob in list(self._idle):
             want = self._wants[blob]
-            if want.rest_until_ms > now_ms:
-                continue
             peers = [peer for peer in self._load if peer not in want.tried]
             ready = [peer for peer in peers if peer in chosen or self._has_room(peer)]
             if not peers:

@@ -30,7 +30,13 @@ def opening(index: HeadIndex, session: int) -> Reconcile:
     return Reconcile(session, summaries=(index.summary(b"", b""),))
 
 
-def answer(index: HeadIndex, message: Reconcile) -> tuple[Reconcile, set[FileId]]:
+def answer(
+    index: HeadIndex,
+    message: Reconcile,
+    *,
+    ranges_max: int = RANGES_PER_MESSAGE_MAX,
+    items_max: int = ITEMS_PER_MESSAGE_MAX,
+) -> tuple[Reconcile, set[FileId]]:
     """Return the answer to a message, and the files found to differ.
 
     The answer has a bounded size. What does not fit is put back as one range over all that is
@@ -42,9 +48,8 @@ def answer(index: HeadIndex, message: Reconcile) -> tuple[Reconcile, set[FileId]
     differing: set[FileId] = set()
     items = 0
     for theirs in message.summaries:
-        is_full = len(summaries) + BRANCHING > RANGES_PER_MESSAGE_MAX
-        is_full = is_full or len(asked) >= RANGES_PER_MESSAGE_MAX
-        if is_full or items >= ITEMS_PER_MESSAGE_MAX:
+        is_full = len(summaries) + BRANCHING > ranges_max or len(asked) >= ranges_max
+        if is_full or items >= items_max:
             summaries.append(index.summary(theirs.low, message.summaries[-1].high))
             break
         ours = index.summary(theirs.low, theirs.high)
