@@ -84,8 +84,9 @@ def family(pid: int) -> list[int]:
     """Return a process and its descendants."""
     found = [pid]
     for each in found:
-        for task in Path(f"/proc/{each}/task").iterdir():
-            found.extend(int(child) for child in (task / "children").read_text().split())
+        with suppress(FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            for task in Path(f"/proc/{each}/task").iterdir():
+                found.extend(int(child) for child in (task / "children").read_text().split())
     return found
 
 

@@ -90,8 +90,8 @@ class Report:
         target = TARGETS.get(row[0])
         if target is None or not any(each.peer == OURS for each in self.results):
             return "", ""
-        if target.filesystem not in {"", row[2]}:
-            return f"({target.filesystem} only)", ""
+        if not target.is_for(row[1], row[2]):
+            return "none here", ""
         return target.text(UNITS.get(row[0], Unit.SECONDS)), target.verdict(self._figures(row))
 
 

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,15 @@ class Machine:
     def sync(self, *words: str) -> None:
         """Wait until every member has everything."""
         self.run("sync", "--wait", "--timeout", "20", *words)
+
+    def settle(self) -> None:
+        """Wait until every content is archived, as it is after a second of quiet.
+
+        A text that a program overwrites before that cannot be merged with another side's edit.
+        """
+        deadline_s = time.monotonic() + TIMEOUT_S
+        while self.json("status")["unarchived"]:
+            assert time.monotonic() < deadline_s, f"not archived{self.log()}"
 
     def write(self, path: str, text: str) -> None:
         """Save a file as a program does."""

@@ -30,6 +30,8 @@ def test_an_edit_on_either_side_is_on_the_other_and_two_at_once_are_merged(
     )
     beta = joined(machines("beta"), alpha)
     assert beta.read("README.md") == "# Rocket\n\nIt flies.\n"
+    alpha.settle()
+    beta.settle()
     alpha.write("README.md", "# Rocket\n\nIt flies.\nHigh.\n")
     beta.write("README.md", "# A rocket\n\nIt flies.\n")
     beta.write("src/new.py", "new = True\n")
@@ -66,6 +68,8 @@ def test_offline_edits_on_both_sides_are_merged_when_they_meet(machines: Machine
     """Stop one node, edit both folders, start it again."""
     alpha = founded(machines("alpha"), a_txt="one\ntwo\nthree\n", b_txt="b\n")
     beta = joined(machines("beta"), alpha)
+    alpha.settle()
+    beta.settle()
     beta.run("down")
     alpha.write("a.txt", "ONE\ntwo\nthree\n")
     beta.write("a.txt", "one\ntwo\nTHREE\n")
@@ -112,6 +116,8 @@ def test_conflicts_are_listed_resolved_and_can_be_undone(machines: Machines) -> 
     alpha = founded(machines("alpha"))
     (alpha.folder / "logo.bin").write_bytes(b"\0first")
     beta = joined(machines("beta"), alpha)
+    alpha.settle()
+    beta.settle()
     beta.run("down")
     (alpha.folder / "logo.bin").write_bytes(b"\0alpha")
     (beta.folder / "logo.bin").write_bytes(b"\0beta")

@@ -23,7 +23,7 @@ from aiplatform.mesh_ide.documents.manifest import (
     decode,
     encode,
 )
-from aiplatform.mesh_ide.documents.manifest_build import Placed, build
+from aiplatform.mesh_ide.documents.manifest_build import Cut, build, cut_of
 from aiplatform.mesh_ide.documents.manifest_compare import materialise
 from aiplatform.mesh_ide.model.enums import FileMode
 from aiplatform.mesh_ide.node.events import KeepRecords, PutContent
@@ -114,12 +114,30 @@ def test_a_record_before_its_contents_would_be_caught(tmp_path: Path) -> None:
     """Planted: the manifest is kept at once, its contents whenever they come."""
 
     class Hasty(SnapshotArchive):
-        async def _archive(self, manifest: Manifest, cut: tuple[Placed, ...]) -> None:
+        async def _archive(self, manifest: Manifest, cut: Cut) -> None:
             del manifest, cut
 
     async def test(node: Node) -> None:
         with pytest.raises(AssertionError):
             await check_acknowledged_is_archived(node, Hasty)
+
+    with_one_node(tmp_path, test)
+
+
+def test_contents_are_pinned_before_they_are_archived_and_recorded_after(tmp_path: Path) -> None:
+    """Whoever frees contents meanwhile is told no; nobody else hears of the snapshot yet."""
+    seen: list[tuple[bool, int]] = []
+
+    class Watched(SnapshotArchive):
+        async def _archive(self, manifest: Manifest, cut: Cut) -> None:
+            await super()._archive(manifest, cut)
+            records = list(self._subjects.store.records(RecordKind.SNAPSHOT))
+            seen.append((all(map(self._pins.pinned, manifest.blobs())), len(records)))
+
+    async def test(node: Node) -> None:
+        await snapshots_of(node, Watched).create("")
+        assert seen == [(True, 0)]
+        assert len(kept(node)) == 1
 
     with_one_node(tmp_path, test)
 
@@ -198,13 +216,13 @@ def test_a_text_that_was_overwritten_meanwhile_is_rebuilt(tmp_path: Path) -> Non
         subjects = subjects_of(node)
         snapshots = snapshots_of(node)
         archive, pins = snapshots._archive, snapshots._pins
-        cut = archive._cut()
+        cut = cut_of(subjects.ledger)
         node.write("text", lines + "third\n")
         await until(lambda: _says(node, "text", lines + "third\n"), "the edit is taken in")
         second = blob_of(f"{lines}second\n".encode())
         subjects.driver.contents.forget(second)
         assert subjects.store.held_blobs([second]) == set()
-        manifest = build(cut)
+        manifest = build(cut.placed())
         pins.hold(manifest)
         await archive._archive(manifest, cut)
         assert subjects.store.held_blobs([second]) == {second}

@@ -23,6 +23,9 @@ CAT_BYTES_MAX: Final = 12 * 1024 * 1024
 """What fits a control frame with room to spare; larger versions are restored to a file."""
 
 HISTORY_MAX: Final = 10_000
+ID_DIGITS_MIN: Final = 6
+"""Fewer digits are taken for a mistyped number."""
+
 FETCH_TIMEOUT_S: Final = 20.0
 """For a content that only another node has: a gigabyte's worth of a fast link."""
 
@@ -122,9 +125,12 @@ class LookingBack:
             with_content = [k for k in known if k.entry.kind is not EntryKind.DELETE]
             return max(with_content, key=lambda k: (k.entry.depth, k.ref))
         numbers = versions_of(known)
-        found = [k for k in known if k.ref.id.hex().startswith(version.casefold())]
-        if not found and version.isdigit():
+        found: list[KnownEntry] = []
+        # Numbers first: an id may begin with any digits, and people type 1 for the first version.
+        if version.isdigit():
             found = [k for k in known if numbers[k.ref.id] == int(version) and k.entry.is_save]
+        if not found and len(version) >= ID_DIGITS_MIN:
+            found = [k for k in known if k.ref.id.hex().startswith(version.casefold())]
         if len(found) == 1:
             return found[0]
         if found:

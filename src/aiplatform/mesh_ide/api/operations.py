@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from typing import assert_never
-
 from msgspec import Struct
 
 from aiplatform.mesh_ide.api import answers, requests
@@ -77,16 +75,6 @@ class Operations:
                 return await self._editing.edit(request.path, request.splices)
             case requests.AskPut():
                 return await self._editing.put(request.path, request.content)
-            case requests.AskSnapshotCreate():
-                return await self._snapshots.create(request.name)
-            case requests.AskSnapshots():
-                return await self._snapshots.listed()
-            case requests.AskSnapshot():
-                return await self._snapshots.show(request.snapshot, request.under, request.limit)
-            case requests.AskSnapshotDiff():
-                return await self._snapshots.diff(request.before, request.after, request.limit)
-            case requests.AskSnapshotDrop():
-                return await self._snapshots.drop(request.snapshot)
             case requests.AskConflicts():
                 return await self._deciding.conflicts()
             case requests.AskResolve():
@@ -115,4 +103,4 @@ class Operations:
                 self._subjects.stop()
                 return answers.Done("this node stops serving")
             case _:
-                assert_never(request)
+                return await self._snapshots.perform(request)

@@ -201,6 +201,8 @@ class AskDown(Ask[answers.Done], frozen=True, tag="down"):
     """Stop serving (answered before the node stops)."""
 
 
+AnySnapshotAsk = AskSnapshotCreate | AskSnapshots | AskSnapshot | AskSnapshotDiff | AskSnapshotDrop
+
 AnyAsk = (
     AskStatus
     | AskPeers
@@ -226,11 +228,7 @@ AnyAsk = (
     | AskDoctor
     | AskEdit
     | AskPut
-    | AskSnapshotCreate
-    | AskSnapshots
-    | AskSnapshot
-    | AskSnapshotDiff
-    | AskSnapshotDrop
+    | AnySnapshotAsk
     | AskEvents
     | AskDown
 )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from itertools import islice
-from typing import Final
+from typing import Final, assert_never
 
+from msgspec import Struct
 from msgspec.structs import replace
 
+from aiplatform.mesh_ide.api import requests
 from aiplatform.mesh_ide.api import snapshot_answers as answers
 from aiplatform.mesh_ide.api.history import LookingBack
 from aiplatform.mesh_ide.api.snapshot_archive import (
@@ -89,6 +91,22 @@ class Snapshots:
         self._archive = make_archive(subjects, looking_back, self._pins, settle_s=settle_s)
         self._changing = asyncio.Lock()
         self._is_loaded = False
+
+    async def perform(self, request: requests.AnySnapshotAsk) -> Struct:
+        """Carry out a request about snapshots; see ``Operations.perform``."""
+        match request:
+            case requests.AskSnapshotCreate():
+                return await self.create(request.name)
+            case requests.AskSnapshots():
+                return await self.listed()
+            case requests.AskSnapshot():
+                return await self.show(request.snapshot, request.under, request.limit)
+            case requests.AskSnapshotDiff():
+                return await self.diff(request.before, request.after, request.limit)
+            case requests.AskSnapshotDrop():
+                return await self.drop(request.snapshot)
+            case _:
+                assert_never(request)
 
     # --- keeping -----------------------------------------------------------------------------
 

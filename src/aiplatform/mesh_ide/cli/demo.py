@@ -24,6 +24,7 @@ from aiplatform.mesh_ide.cli.demo_stage import Stage
 from aiplatform.mesh_ide.model.errors import MeshIDEError
 
 SYNC_TIMEOUT_S: Final = 60.0
+POLL_S: Final = 0.1
 _OURS: Final = ".mesh-tmp"
 _SKIPPED: Final = shutil.ignore_patterns("__pycache__", ".git", ".venv", "*.pyc")
 
@@ -104,6 +105,7 @@ class Demonstration:
 
     def _edit_apart(self) -> None:
         say, one, two = self._stage.say, self.one, self.two
+        self._archive()
         say("4. node two goes offline; both sides go on")
         two.stop()
         source = next(iter(sorted(one.folder.rglob("*.py"))), one.folder / "README.md")
@@ -136,6 +138,19 @@ class Demonstration:
     def _synchronise(self) -> None:
         for node in (self.one, self.two):
             node.ask(requests.AskSync(wait=True), SYNC_TIMEOUT_S)
+
+    def _archive(self) -> None:
+        """Wait until both nodes hold every content twice: in the folder and in the archive.
+
+        Before that (it takes a second of quiet) a program that overwrites a file takes away what
+        a merge with the other side would begin from, and the two versions would be a conflict.
+        """
+        deadline = time.monotonic() + SYNC_TIMEOUT_S
+        for node in (self.one, self.two):
+            while node.ask(requests.AskStatus()).unarchived:
+                if time.monotonic() > deadline:
+                    raise DemoFailedError(f"node {node.name} does not archive: see `mesh doctor`")
+                time.sleep(POLL_S)
 
     def _expect(self, name: str, *texts: str) -> None:
         for node in (self.one, self.two):

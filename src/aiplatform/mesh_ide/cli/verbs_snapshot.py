@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -34,7 +34,7 @@ SnapshotArgument = Annotated[
 ]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, help="Show at most so many.")]
 
-_ID_SHOWN: int = 10
+_ID_SHOWN: Final = 10
 
 
 @_snapshot.command("create", epilog="Example: mesh snapshot create --name before-the-release")
@@ -103,7 +103,7 @@ def diff(
 def drop(
     snapshot: SnapshotArgument, *, folder: FolderOption = "", as_json: JsonOption = False
 ) -> None:
-    """Let a snapshot go. No file changes; what only it needed may be freed."""
+    """Let a snapshot go, with all its names. No file changes; what only it needed may be freed."""
     with connect(folder) as node:
         answer = node.call(requests.AskSnapshotDrop(snapshot))
     if as_json:

@@ -21,7 +21,8 @@ from aiplatform.mesh_ide.model.messages import Hello
 from aiplatform.mesh_ide.node import records
 from aiplatform.mesh_ide.node.admission import Admitter
 from aiplatform.mesh_ide.node.clock import SteadyClock
-from aiplatform.mesh_ide.node.core import Boot, NodeCore
+from aiplatform.mesh_ide.node.core import NodeCore
+from aiplatform.mesh_ide.node.core_boot import Boot
 from aiplatform.mesh_ide.node.damage import DamageLog
 from aiplatform.mesh_ide.node.driver import NodeDriver
 from aiplatform.mesh_ide.node.jobs import JobRunner

@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from typing import Final
 
 from blake3 import blake3
-from msgspec import Struct
 
 from aiplatform.mesh_ide.documents.authoring import Authoring
 from aiplatform.mesh_ide.documents.intake import Intake, equivocation_record
@@ -27,10 +26,7 @@ from aiplatform.mesh_ide.documents.notices import (
     StorageChanged,
     TreeFlawed,
 )
-from aiplatform.mesh_ide.documents.state import content_of, living
 from aiplatform.mesh_ide.mesh.membership import (
-    AllowPeers,
-    Dial,
     Disconnect,
     KeepAddresses,
     KeepCertificate,
@@ -43,16 +39,10 @@ from aiplatform.mesh_ide.mesh.membership import (
     SayTo,
     Warned,
 )
-from aiplatform.mesh_ide.model.entries import Principal, SessionCertificate
 from aiplatform.mesh_ide.model.ids import (
     FILE_ID_BYTES,
-    TREE_FILE,
-    BlobHash,
     FileId,
     NodeId,
-    SessionId,
-    WorkspaceId,
-    short,
 )
 from aiplatform.mesh_ide.model.messages import (
     AnyMessage,
@@ -60,15 +50,19 @@ from aiplatform.mesh_ide.model.messages import (
     Blobs,
     BlobsMissing,
     Entries,
-    Hello,
     Reconcile,
     Sent,
     Stored,
     Vectors,
 )
 from aiplatform.mesh_ide.node import records
+from aiplatform.mesh_ide.node.core_boot import Boot
+from aiplatform.mesh_ide.node.core_commits import Commits
+from aiplatform.mesh_ide.node.core_completeness import Completeness
+from aiplatform.mesh_ide.node.core_contents import Arrivals
 from aiplatform.mesh_ide.node.core_mending import Mending
 from aiplatform.mesh_ide.node.core_requests import RequestsCore
+from aiplatform.mesh_ide.node.core_warnings import Warnings
 from aiplatform.mesh_ide.node.events import (
     AddRosterRecords,
     Command,
@@ -97,7 +91,6 @@ from aiplatform.mesh_ide.node.events import (
     Tick,
     Told,
 )
-from aiplatform.mesh_ide.ports.engine import TreePlace
 from aiplatform.mesh_ide.ports.jobs import (
     BlobsArchived,
     EntriesSealed,
@@ -108,7 +101,6 @@ from aiplatform.mesh_ide.ports.jobs import (
     PathsObserved,
     Persist,
     Persisted,
-    ReceiveParts,
     SlicesVerified,
     TextSpliced,
     TreeEdited,
@@ -130,12 +122,8 @@ from aiplatform.mesh_ide.workspace.notices import (
     WorkspaceNotice,
 )
 
-PERSIST_RETRY_MS: Final = 1000
 RECHECK_MS: Final = 2000
 NAMES_WARNED_MAX: Final = 8
-WARN_AGAIN_MS: Final = 60_000
-WARNINGS_REMEMBERED_MAX: Final = 256
-"""The same warning is told once a minute."""
 
 FIRST_SYNC_PATIENCE_MS: Final = 30_000
 """A new member looks at its folder after its first reconciliation, or after this long alone."""
@@ -143,37 +131,12 @@ FIRST_SYNC_PATIENCE_MS: Final = 30_000
 Internal = Job | Notice | WorkspaceNotice | ReplicationCommand | MembershipOutput | Replied | Told
 
 
-class Boot(Struct, frozen=True):
-    """What a node starts from. ``seed`` makes its file ids; never used twice."""
-
-    workspace: WorkspaceId
-    hello: Hello
-    principal: Principal
-    seed: bytes
-    has_folder: bool
-    is_joining: bool
-    roster: tuple[bytes, ...]
-    certificates: tuple[SessionCertificate, ...]
-    addresses: dict[NodeId, tuple[str, ...]]
-    files: tuple[bytes, ...]
-    disk: tuple[tuple[bytes, bytes], ...]
-    holds: tuple[bytes, ...]
-    archived: tuple[BlobHash, ...]
-    places: tuple[TreePlace, ...] = ()
-    equivocators: tuple[SessionId, ...] = ()
-    """Sessions of which a proof of equivocation is kept."""
-    damage: str | None = None
-    """Why the stored tree is not whole: the folder is looked at once a peer has sent the rest."""
-    sponsor: NodeId | None = None
-    """Who admitted this node: trusted for the rest of the roster if it did not fit the answer."""
-
-
 class NodeCore:
     """One node.
 
     Invariants:
         1. nothing is sent, announced or acknowledged before it is durable.
-        2. commits that failed are tried again in their order.
+        2. a part is changed by its own methods alone, within ``handle``.
     """
 
     def __init__(self, boot: Boot) -> None:
@@ -194,17 +157,15 @@ class NodeCore:
             self.ledger, self.authoring, self.workspace.folder, self._new_file_id
         )
         self.mending = Mending(self.ledger, self.intake, self.replication, self.workspace)
-        self._failed: list[Persist] = []
-        self._behind: list[Persist] = []
-        self._in_flight: dict[int, Persist] = {}
-        self._retry_ms = 0
+        self._completeness = Completeness(self.ledger, self.workspace.folder, self.replication)
+        self._arrivals = Arrivals(self.replication.fetcher, self.membership)
+        self._commits = Commits()
+        self._warnings = Warnings()
         self._rechecked_ms = 0
-        self.storage_problem: str | None = None
         self.folder_problem: str | None = None
         self._is_waiting_to_scan = boot.has_folder
         self._started_ms = 0
         self._record_tags: dict[int, int] = {}
-        self._warned: dict[str, int] = {}
 
     # --- helpers -----------------------------------------------------------------------------
 
@@ -231,9 +192,7 @@ class NodeCore:
         self._loaded = self.membership.load(
             boot.roster, boot.certificates, boot.addresses, now_ms, boot.equivocators
         )
-        for state in self.ledger.states():
-            self.replication.set_complete(state.file, is_complete=self._is_complete(state.file))
-        self.replication.refresh(state.file for state in self.ledger.states())
+        self._completeness.recheck(state.file for state in self.ledger.states())
 
     # --- the one entry point -----------------------------------------------------------------
 
@@ -256,19 +215,11 @@ class NodeCore:
         return tuple(commands)
 
     def _persist(self, persist: Persist) -> list[Persist]:
-        """Begin a commit; what stands in the folder is recorded together with its entries.
-
-        Behind a commit that failed it waits: tried on its own, its records would later be
-        overwritten by the older ones of that commit.
-        """
+        """Begin a commit; what stands in the folder is recorded together with its entries."""
         settled = self.workspace.take_settled()
         if settled:
             persist = Persist(persist.ticket, (*persist.writes, *settled))
-        if self._failed:
-            self._behind.append(persist)
-            return []
-        self._in_flight[persist.ticket] = persist
-        return [persist]
+        return self._commits.begin(persist)
 
     def _on_freed(self, files: tuple[FileId, ...], now_ms: int) -> list[Internal]:
         if not files:
@@ -388,14 +339,14 @@ class NodeCore:
         busy = frozenset(
             peer for peer in self.replication.peers() if self.replication.depends_on(peer)
         )
-        out = self._retried(now_ms)
+        out: list[Internal] = [*self._commits.retried(now_ms)]
         out.extend(self.membership.tick(busy, now_ms))
         is_serving = bool(busy) or len(self.replication.fetcher) > 0
         out.extend(self.workspace.tick(now_ms, is_busy=is_serving))
         if now_ms - self._rechecked_ms >= RECHECK_MS:
             # A content can come to be here as that of another file; nobody tells then.
             self._rechecked_ms = now_ms
-            self._recheck(self.replication.incomplete())
+            self._completeness.recheck(self.replication.incomplete())
         out.extend(self._replicating(self.replication.tick(now_ms)))
         out.extend(self.mending.tick(now_ms))
         if self._is_waiting_to_scan:
@@ -404,19 +355,6 @@ class NodeCore:
             if has_met or (is_alone and self._boot.damage is None):
                 out.extend(self._first_scan(now_ms))
         return out
-
-    def _retried(self, now_ms: int) -> list[Internal]:
-        """Return the commits that failed, and those behind them, once it is time.
-
-        Only when nothing is under way: what was behind the first that failed is refused as well,
-        and nothing new may come before it.
-        """
-        if not self._failed or self._in_flight or now_ms < self._retry_ms:
-            return []
-        again: list[Internal] = [*self._failed, *self._behind]
-        self._failed.clear()
-        self._behind.clear()
-        return again
 
     def _replicating(self, commands: Iterable[ReplicationCommand]) -> list[Internal]:
         self.replication.is_congested = self.workspace.applier.busy_bytes > CONGESTED_BYTES
@@ -435,7 +373,7 @@ class NodeCore:
                     replication.on_entries_received(peer)
                 return [*self.intake.receive(peer, message.slices)]
             case Blobs():
-                return self._on_blobs(peer, message, now_ms)
+                return [*self._arrivals.on_blobs(peer, message, now_ms)]
             case Reconcile():
                 return [*replication.on_reconcile(peer, message, now_ms)]
             case Vectors():
@@ -452,48 +390,22 @@ class NodeCore:
                 raise AssertionError(f"no reaction to {type(message).__name__}")
         return []
 
-    def _on_blobs(self, peer: NodeId, message: Blobs, now_ms: int) -> list[Internal]:
-        """Take the parts of what is missing here; nobody fills this disk with anything else."""
-        fetcher = self.replication.fetcher
-        parts = tuple(part for part in message.parts if fetcher.expects(part.blob, part.size))
-        lies = [
-            part.blob for part in message.parts if fetcher.expects(part.blob, part.size) is False
-        ]
-        out: list[Internal] = []
-        if parts:
-            fetcher.progressed(peer, now_ms)
-            out.append(ReceiveParts(peer, parts))
-        if lies:
-            fetcher.missing(peer, lies)
-            label = self.membership.label(peer)
-            out.append(
-                Warned(f"{label} sent content {short(lies[0])} with a size that it does not have")
-            )
-        return out
-
     def _on_parts(self, result: PartsReceived, now_ms: int) -> list[Internal]:
-        fetcher = self.replication.fetcher
-        wanted = fetcher.arrived(result.complete)
-        out: list[Internal] = []
-        if result.corrupt:
-            fetcher.missing(result.peer, result.corrupt)
-            label, content = self.membership.label(result.peer), short(result.corrupt[0])
-            text = f"{label} sent bytes that are not the content {content}; others are asked for it"
-            if result.problem is not None:
-                text = f"content {content} could not be kept: {result.problem}"
-            out.append(Warned(text))
+        wanted = self.replication.fetcher.arrived(result.complete)
+        out: list[Internal] = [*self._arrivals.on_corrupt(result)]
         out.extend(self.workspace.on_content(wanted, now_ms))
         return out + self._replicating(self.replication.flush(now_ms))
 
     # --- storage -----------------------------------------------------------------------------
 
     def _on_persisted(self, result: Persisted, now_ms: int) -> list[Internal]:
-        persist = self._in_flight.pop(result.ticket)
-        if result.problem is not None:
-            self._failed.append(persist)
-            self._retry_ms = now_ms + PERSIST_RETRY_MS
-            return self._set_storage(self.storage_problem or result.problem)
-        out = self._set_storage(None)
+        before = self._commits.problem
+        is_durable = self._commits.on_persisted(result, now_ms)
+        out: list[Internal] = []
+        if self._commits.problem != before:
+            out.append(StorageChanged(self._commits.problem))
+        if not is_durable:
+            return out
         out.extend(self.workspace.on_persisted(result.ticket))
         out.extend(self.authoring.on_persisted(result.ticket))
         out.extend(self.intake.on_persisted(result))
@@ -502,11 +414,10 @@ class NodeCore:
             out.append(Replied(tag))
         return out
 
-    def _set_storage(self, problem: str | None) -> list[Internal]:
-        if problem == self.storage_problem:
-            return []
-        self.storage_problem = problem
-        return [StorageChanged(problem)]
+    @property
+    def storage_problem(self) -> str | None:
+        """Return why the store refuses to write, or ``None``."""
+        return self._commits.problem
 
     # --- people ------------------------------------------------------------------------------
 
@@ -554,7 +465,7 @@ class NodeCore:
                     self.replication.fetcher.want(blob, size)
                 return self._replicating(self.replication.flush(now_ms))
             case ContentHeld():
-                self._recheck(item.files)
+                self._completeness.recheck(item.files)
                 return self._replicating(self.replication.flush(now_ms))
             case FolderTrouble():
                 self.folder_problem = item.problem
@@ -581,7 +492,7 @@ class NodeCore:
             case RosterChanged():
                 return [Told("members", f"{len(self.membership.roster.members)} members")]
             case Warned():
-                return self._warn(item.text, now_ms)
+                return [*self._warnings.say(item.text, now_ms)]
             case _:
                 return None
 
@@ -596,16 +507,6 @@ class NodeCore:
             out.append(Persist(self._new_ticket(), writes))
         return out
 
-    def _warn(self, text: str, now_ms: int) -> list[Internal]:
-        """Say it once in a while: who repeats a fault must not fill logs, nor hide other words."""
-        if now_ms - self._warned.get(text, -WARN_AGAIN_MS) < WARN_AGAIN_MS:
-            return []
-        self._warned.pop(text, None)
-        self._warned[text] = now_ms
-        if len(self._warned) > WARNINGS_REMEMBERED_MAX:
-            del self._warned[next(iter(self._warned))]
-        return [Told("warning", text)]
-
     def _on_files_changed(self, notice: FilesChanged, now_ms: int) -> list[Internal]:
         self.replication.on_files_changed(notice.files)
         out: list[Internal] = [*self.workspace.on_files_changed(notice, now_ms)]
@@ -613,30 +514,14 @@ class NodeCore:
         return [Told("files", text, notice.peer, notice.files), *out]
 
     def _on_entries_stored(self, notice: EntriesStored, now_ms: int) -> list[Internal]:
-        self._recheck(notice.files)
+        self._completeness.recheck(notice.files)
         out: list[Internal] = [*self.replication.on_entries_stored(notice)]
         out.extend(self.requests.on_stored(notice))
         return out + self._replicating(self.replication.flush(now_ms))
 
     def _merged(self, result: Materialised) -> list[Internal]:
-        self._recheck(text.file for text in result.texts)
+        self._completeness.recheck(text.file for text in result.texts)
         return []
-
-    def _recheck(self, files: Iterable[FileId]) -> None:
-        known = list(files)
-        for file in known:
-            self.replication.set_complete(file, is_complete=self._is_complete(file))
-        self.replication.refresh(known)
-
-    def _is_complete(self, file: FileId) -> bool:
-        """Return whether head and content of a file are on this node's disk."""
-        state = self.ledger.state(file)
-        if state is None or self.ledger.is_storing(file):
-            return False
-        if file == TREE_FILE or not living(state):
-            return True
-        content = content_of(state)
-        return content is not None and self.workspace.folder.holds(content[0])
 
     def _on_misbehaved(self, notice: PeerMisbehaved, now_ms: int) -> list[Internal]:
         label = self.membership.label(notice.peer)
@@ -654,6 +539,3 @@ class NodeCore:
         self.ledger._check_invariants()  # noqa: SLF001 - one family
         self.membership._check_invariants()  # noqa: SLF001
         self.replication.fetcher._check_invariants()  # noqa: SLF001
-
-
-__all__ = ["AllowPeers", "Boot", "Dial", "NodeCore"]

@@ -72,7 +72,9 @@ class Outbox:
         for peer in {peer for peer, _ in self._queues}:
             self.drop(peer)
 
-    async def _send(self, peer: NodeId, channel: Channel, waiting: asyncio.Queue[tuple[Answer, int]]) -> None:
+    async def _send(
+        self, peer: NodeId, channel: Channel, waiting: asyncio.Queue[tuple[Answer, int]]
+    ) -> None:
         loop = asyncio.get_running_loop()
         while True:
             answer, items = await waiting.get()

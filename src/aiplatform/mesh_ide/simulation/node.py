@@ -23,7 +23,8 @@ from aiplatform.mesh_ide.model.enums import Channel, NodeType, PrincipalKind
 from aiplatform.mesh_ide.model.ids import TREE_FILE, BlobHash, NodeId, WorkspaceId
 from aiplatform.mesh_ide.model.messages import AnyMessage, Hello
 from aiplatform.mesh_ide.node import records
-from aiplatform.mesh_ide.node.core import Boot, NodeCore
+from aiplatform.mesh_ide.node.core import NodeCore
+from aiplatform.mesh_ide.node.core_boot import Boot
 from aiplatform.mesh_ide.node.events import (
     Command,
     Event,
@@ -57,7 +58,7 @@ from aiplatform.mesh_ide.storage.contents import ContentCache, StoreContents
 from aiplatform.mesh_ide.storage.errors import SimulatedDeathError
 from aiplatform.mesh_ide.storage.memory_disk import DiskFault as StoreFault
 from aiplatform.mesh_ide.workspace.adapters.memory_tree import MemoryFileTree, SimulatedCrashError
-from aiplatform.mesh_ide.workspace.adapters.placing import Step
+from aiplatform.mesh_ide.workspace.adapters.outcomes import Step
 
 if TYPE_CHECKING:
     from aiplatform.mesh_ide.simulation.world import World
@@ -89,6 +90,10 @@ class Factory:
     def disk(self) -> SimulatedDisk:
         """Return a machine's disk."""
         return SimulatedDisk()
+
+    def tree(self, node: SimulatedNode) -> MemoryFileTree:
+        """Return what changes the working folder."""
+        return MemoryFileTree(node.disk.folder, node.contents)
 
 
 class OwnWrite(Struct, frozen=True):
@@ -143,7 +148,7 @@ class SimulatedNode:
         self.store = self.disk.open_store()
         self.cache = ContentCache()
         self.contents = StoreContents(self.cache, self.store, self.disk.read)
-        self.tree = MemoryFileTree(self.disk.folder, self.contents)
+        self.tree = world.factory.tree(self)
         self.names = LoroTreeEngine()
         self._lanes: dict[Lane, deque[Job]] = {lane: deque() for lane in Lane}
         self._running: dict[Lane, Running] = {}

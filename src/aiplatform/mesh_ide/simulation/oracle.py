@@ -19,7 +19,7 @@ from msgspec import Struct
 from aiplatform.mesh_ide.model.entries import KnownEntry
 from aiplatform.mesh_ide.model.enums import EntryKind
 from aiplatform.mesh_ide.model.ids import BlobHash, EntryId, FileId, NodeId
-from aiplatform.mesh_ide.node.events import DeleteFile, PutContent, Replied, Request, Told
+from aiplatform.mesh_ide.node.events import DeleteFile, EditText, PutContent, Replied, Request, Told
 
 if TYPE_CHECKING:
     from aiplatform.mesh_ide.simulation.node import SimulatedNode
@@ -44,6 +44,15 @@ def repeated_in(content: bytes) -> Tokens:
     return frozenset(token for token in found if found.count(token) > 1)
 
 
+def _written_by(request: Request, contents: dict[BlobHash, bytes]) -> Tokens:
+    """Return the tokens that a request brings in."""
+    if isinstance(request, PutContent):
+        return tokens_of(contents.get(request.blob))
+    if isinstance(request, EditText):
+        return tokens_of("".join(splice.insert for splice in request.splices).encode())
+    return frozenset()
+
+
 class Durable(Struct, frozen=True):
     """An entry as its author's disk has it."""
 
@@ -64,7 +73,6 @@ class Oracle:
         self.refusals: list[str] = []
         self.warnings: list[tuple[str, str]] = []
         self._overwriting: set[tuple[NodeId, FileId]] = set()
-        self._pending: dict[int, Tokens] = {}
         self._tag = 0
 
     # --- what users do -----------------------------------------------------------------------
@@ -99,8 +107,8 @@ class Oracle:
             raise FailedRunError(f"{node.name} answered request {reply.tag} that is not open")
         if reply.problem is not None:
             self.refusals.append(reply.problem)
-        elif isinstance(asked[1], PutContent):
-            for token in tokens_of(self.contents.get(asked[1].blob)):
+        else:
+            for token in _written_by(asked[1], self.contents):
                 self.acknowledged.setdefault(token, f"told by {node.name}")
 
     def on_told(self, node: SimulatedNode, told: Told) -> None:

@@ -206,6 +206,7 @@ class Users:
                 write is not None
                 and self._world.agenda.now_us - write.at_us < _STALE_MS * US_PER_MS
                 and (write.before, write.after) == (read, standing)
+                and not self._is_other_file(node, path)
             )
             is_git = self._world.agenda.now_us - node.git_us < _GIT_MS * US_PER_MS
             is_calm = node.is_running and node.incarnation == incarnation and not is_git
@@ -215,6 +216,18 @@ class Users:
             self.save(node, path, content)
 
         self._world.agenda.after(delay_ms * US_PER_MS, format_now)
+
+    @staticmethod
+    def _is_other_file(node: SimulatedNode, path: str) -> bool:
+        """Return whether the node's last write put another file in the place of the one read.
+
+        That happens when two files claim one path. A stale save is then taken for an edit of the
+        file that stands there; what that file held stays in its history.
+        """
+        state = node.core.workspace.folder.get(path)
+        if state is None or state.now is None or state.before is None:
+            return False
+        return state.now.file != state.before.file
 
     def check_out(self, node: SimulatedNode) -> None:
         """Rewrite several files at once, as git does."""

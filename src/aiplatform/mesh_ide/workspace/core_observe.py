@@ -34,7 +34,7 @@ from aiplatform.mesh_ide.documents.state import (
 from aiplatform.mesh_ide.model.entries import EntryDraft, EntryRef, Principal
 from aiplatform.mesh_ide.model.enums import BaseInference
 from aiplatform.mesh_ide.model.ids import BlobHash, EntryId, FileId
-from aiplatform.mesh_ide.ports.filetree import Observation
+from aiplatform.mesh_ide.ports.filetree import FileStat, Observation
 from aiplatform.mesh_ide.ports.jobs import (
     BlobSource,
     DeriveOutcome,
@@ -72,6 +72,7 @@ class _Edit(Struct):
     branch_before: int
     base_before: tuple[EntryRef, ...]
     lineage_before: EntryId
+    known_stat: FileStat | None
     deadline_ms: int = 0
     """Until when a missing base is waited for (0: it was not missing)."""
 
@@ -340,6 +341,7 @@ class Observer:
             branch_before=self._ledger.branch_for(file, before) if before else 0,
             base_before=before,
             lineage_before=lineage_before,
+            known_stat=state.stat,
         )
 
     @property
@@ -430,7 +432,13 @@ class Observer:
             # It was deleted (or given up) while its operations were derived.
             return self.submit([], [draft], (), now_ms)
         standing = Standing(file, edit.base, blob, stat.mode, stat.size, edit.lineage)
-        self._folder.put(path, DiskState(standing, stat if path == edit.path else None))
+        state = self._folder.get(path)
+        if state is None or state.stat != edit.known_stat or path != edit.path:
+            # It was seen again since: with the content that it had before this edit.
+            self.look_again[path] = None
+            self._folder.put(path, DiskState(standing, None))
+        else:
+            self._folder.put(path, DiskState(standing, stat))
         return self.submit([], [draft], (path,), now_ms)
 
     def on_written(self, file: FileId, ref: EntryRef) -> None:

@@ -1,0 +1,36 @@
+"""Which files this node holds completely: head and content on its disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aiplatform.mesh_ide.documents.ledger import Ledger
+from aiplatform.mesh_ide.documents.state import content_of, living
+from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId
+from aiplatform.mesh_ide.replication.core import ReplicationCore
+from aiplatform.mesh_ide.workspace.folder import Folder
+
+
+class Completeness:
+    """Tells replication what may be announced as stored."""
+
+    def __init__(self, ledger: Ledger, folder: Folder, replication: ReplicationCore) -> None:
+        self._ledger = ledger
+        self._folder = folder
+        self._replication = replication
+
+    def recheck(self, files: Iterable[FileId]) -> None:
+        """Look at these files again after their entries or contents changed."""
+        known = list(files)
+        for file in known:
+            self._replication.set_complete(file, is_complete=self._is_complete(file))
+        self._replication.refresh(known)
+
+    def _is_complete(self, file: FileId) -> bool:
+        state = self._ledger.state(file)
+        if state is None or self._ledger.is_storing(file):
+            return False
+        if file == TREE_FILE or not living(state):
+            return True
+        content = content_of(state)
+        return content is not None and self._folder.holds(content[0])
