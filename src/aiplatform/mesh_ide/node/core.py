@@ -362,7 +362,9 @@ class NodeCore:
 
     # --- messages ----------------------------------------------------------------------------
 
-    def _on_message(self, peer: NodeId, message: AnyMessage, now_ms: int) -> list[Internal]:
+    def _on_message(  # noqa: C901, PLR0911 - one line per message
+        self, peer: NodeId, message: AnyMessage, now_ms: int
+    ) -> list[Internal]:
         taken = self.membership.on_message(peer, message, now_ms)
         if taken is not None:
             return [*taken]

@@ -82,7 +82,7 @@ class DocumentJobs:
             self._report_damage(error)
             raise
 
-    def derive(self, item: DeriveUpdate) -> DerivedUpdate:
+    def derive(self, item: DeriveUpdate) -> DerivedUpdate:  # noqa: PLR0911 - one per outcome
         """Find the operations of one edit."""
         file = item.lineage.file
         content = self._contents.read(item.content.blob, item.content.path)

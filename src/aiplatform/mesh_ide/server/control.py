@@ -37,8 +37,6 @@ from aiplatform.mesh_ide.api.requests import AnyAsk
 from aiplatform.mesh_ide.model.errors import LocalError, MeshIDEError, TimedOutError
 
 CONNECTIONS_MAX: Final = 64
-UNSENT_BYTES_MAX: Final = 16 * 1024
-"""Above this a call waits for its reader: what asyncio takes for low (a quarter of its bound)."""
 _CREDENTIALS: Final = struct.Struct("3i")
 """``struct ucred``: pid, uid, gid (unix(7))."""
 

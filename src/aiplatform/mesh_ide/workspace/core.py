@@ -93,6 +93,9 @@ class WorkspaceCore:
         self._is_scanning = False
         self._rescan = False
         self._has_scanned = False
+        self._must_scan_first = False
+        """What we believe of the folder is from an earlier run: a write planned on that, before the
+        scan told it from what was done meanwhile, would take somebody's edit for a new file."""
         self._awaiting: dict[int, list[ApplyWrites]] = {}
         self._archiving = False
         self._applying = 0
@@ -115,6 +118,7 @@ class WorkspaceCore:
         for key, value in disk:
             path, state = decode_disk(key, value)
             self.folder.load(path, state)
+            self._must_scan_first = True
         for value in holds:
             self.deletions.load(decode_hold(value))
 
@@ -124,7 +128,7 @@ class WorkspaceCore:
             self._rescan = True
             return []
         self._is_scanning = True
-        return [ScanFolder(self.folder.known_stats()), *self._flush(now_ms)]
+        return [ScanFolder(self.folder.known_stats()), *self._flush()]
 
     @property
     def has_scanned(self) -> bool:
@@ -149,12 +153,12 @@ class WorkspaceCore:
     def watch(self, paths: Iterable[str], now_ms: int) -> Out:
         """The watcher saw something at these paths."""
         self._to_observe.update(dict.fromkeys(paths))
-        return self._flush(now_ms)
+        return self._flush()
 
     def git_moved(self, now_ms: int) -> Out:
         """Git moved HEAD or the index: what follows is its doing."""
         self._observer.git_moved_ms = now_ms
-        return self._flush(now_ms)
+        return self._flush()
 
     def on_scanned(self, result: FolderScanned, now_ms: int) -> Out:
         """A part of the scan."""
@@ -162,6 +166,7 @@ class WorkspaceCore:
         if result.is_last:
             self._is_scanning = False
             self._has_scanned = result.problem is None or self._has_scanned
+            self._must_scan_first = self._must_scan_first and not self._has_scanned
             out.extend(self._root(result.problem, now_ms))
             if result.problem is None:
                 # Also what a crash kept from being written is seen to now.
@@ -170,7 +175,7 @@ class WorkspaceCore:
             if self._rescan:
                 self._rescan = False
                 out.extend(self.scan(now_ms))
-        return out + self._flush(now_ms)
+        return out + self._flush()
 
     def on_observed(self, result: PathsObserved, now_ms: int) -> Out:
         """What stands at the paths we asked for."""
@@ -178,7 +183,7 @@ class WorkspaceCore:
         out = self._take(result.batch, now_ms)
         if result.is_last:
             out.extend(self._root(result.problem, now_ms))
-        return out + self._flush(now_ms)
+        return out + self._flush()
 
     def _root(self, problem: str | None, now_ms: int) -> Out:
         if problem is not None:
@@ -202,26 +207,7 @@ class WorkspaceCore:
                 self.deletions.came_back(path)
                 self._dirty[path] = None
         for seen in batch.observations:
-            self.skipped.pop(seen.path, None)
-            if seen.problem is not None:
-                if seen.stat is not None:
-                    self._observer.look_again[seen.path] = None
-                continue
-            self._dirty[seen.path] = None
-            state = self._recovered(seen, now_ms)
-            if seen.stat is None:
-                if state is not None and state.now is not None:
-                    self.deletions.vanish(seen.path, state.now, now_ms)
-                continue
-            if state is None or state.now is None:
-                created.append(seen)
-                continue
-            self.deletions.came_back(seen.path)
-            if state.now.blob == seen.blob and state.now.mode == seen.stat.mode:
-                if state.stat != seen.stat:
-                    self.folder.put(seen.path, replace(state, stat=seen.stat))
-            else:
-                out.extend(self._observer.take_edit(seen, state, now_ms))
+            out.extend(self._take_one(seen, created, now_ms))
         if created:
             commands, renamed = self._observer.take_new(created, self.deletions.vanished, now_ms)
             for path in renamed:
@@ -230,6 +216,29 @@ class WorkspaceCore:
         if batch.observations:
             self._changed_ms = now_ms
         return out
+
+    def _take_one(self, seen: Observation, created: list[Observation], now_ms: int) -> Out:
+        """Take one observation; what stands at a new path is gathered in ``created``."""
+        self.skipped.pop(seen.path, None)
+        if seen.problem is not None:
+            if seen.stat is not None:
+                self._observer.look_again[seen.path] = None
+            return []
+        self._dirty[seen.path] = None
+        state = self._recovered(seen, now_ms)
+        if seen.stat is None:
+            if state is not None and state.now is not None:
+                self.deletions.vanish(seen.path, state.now, now_ms)
+            return []
+        if state is None or state.now is None:
+            created.append(seen)
+            return []
+        self.deletions.came_back(seen.path)
+        if state.now.blob != seen.blob or state.now.mode != seen.stat.mode:
+            return list(self._observer.take_edit(seen, state, now_ms))
+        if state.stat != seen.stat:
+            self.folder.put(seen.path, replace(state, stat=seen.stat))
+        return []
 
     def _recovered(self, seen: Observation, now_ms: int) -> DiskState | None:
         """Return the path's state; a write that a crash cut off counts if it took place."""
@@ -266,14 +275,14 @@ class WorkspaceCore:
                 self._touch(standing.file)
         for file in notice.files:
             self._touch(file)
-        return self._flush(now_ms)
+        return self._flush()
 
     def on_freed(self, files: Iterable[FileId], now_ms: int) -> Out:
         """Local operations on these files ended: whoever waited for them may go on."""
         for file in files:
             self._touch(file)
         self._look_again()
-        return self._flush(now_ms)
+        return self._flush()
 
     def archive_roots(self) -> list[Job | Notice]:
         """Archive the first contents of texts that are being edited."""
@@ -290,7 +299,7 @@ class WorkspaceCore:
             if change.old is not None:
                 self._touch_path(change.old)
             self._touch(change.file)
-        return self._flush(now_ms)
+        return self._flush()
 
     def _look_again(self) -> None:
         """Observe paths again that had to wait for an operation on their file."""
@@ -328,7 +337,7 @@ class WorkspaceCore:
 
     def on_derived(self, result: UpdatesDerived, now_ms: int) -> Out:
         """Operations of edits are known."""
-        return self._observer.on_derived(result, now_ms) + self._flush(now_ms)
+        return self._observer.on_derived(result, now_ms) + self._flush()
 
     def on_materialised(self, result: Materialised, now_ms: int) -> Out:
         """Merged contents are at hand (or cannot be had yet)."""
@@ -356,7 +365,7 @@ class WorkspaceCore:
                 out.append(ArchiveBlobs((self.folder.source(text.blob),)))
             for path in self.applier.on_content((text.blob,)):
                 self._dirty[path] = None
-        return out + self._flush(now_ms)
+        return out + self._flush()
 
     def _is_hidden(self, file: FileId) -> bool:
         """Return whether a file stands nowhere: others own its path, or it is a folder."""
@@ -374,7 +383,7 @@ class WorkspaceCore:
         out: Out = []
         if shelved:
             out.append(ArchiveBlobs(tuple(self.folder.source(blob) for blob in shelved)))
-        return out + self._flush(now_ms)
+        return out + self._flush()
 
     def on_content_lost(self, blob: BlobHash, now_ms: int) -> Out:
         """An archived content rotted: it is archived again from the folder, or fetched."""
@@ -383,7 +392,8 @@ class WorkspaceCore:
         if is_here:
             self.folder.unarchived[blob] = None
         for state in self._ledger.states():
-            named = [(h.blob, h.size) for h in state.heads] + [(r.blob, r.size) for r in state.roots]
+            named = [(h.blob, h.size) for h in state.heads]
+            named.extend((root.blob, root.size) for root in state.roots)
             if state.merged is not None:
                 named.append((state.merged.blob, state.merged.size))
             size = dict(named).get(blob)
@@ -394,7 +404,7 @@ class WorkspaceCore:
             if not is_here:
                 self.applier.shelf[blob] = state.file
                 self.applier.wanted[blob] = (state.file, size)
-        return self._flush(now_ms)
+        return self._flush()
 
     def on_applied(self, result: WritesApplied, now_ms: int) -> Out:
         """The disk did (or refused) what we asked."""
@@ -407,7 +417,7 @@ class WorkspaceCore:
                 self._held_now[standing.file] = None
         out = self._take(ScanBatch(tuple(unexpected), (), ()), now_ms) if unexpected else []
         self._changed_ms = now_ms
-        return out + self._flush(now_ms)
+        return out + self._flush()
 
     def on_archived(self, result: BlobsArchived, now_ms: int) -> Out:
         """Contents are in the archive."""
@@ -419,7 +429,7 @@ class WorkspaceCore:
                 self._held_now[file] = None
         for blob in result.missing:
             self.folder.unarchived.pop(blob, None)
-        return self._flush(now_ms)
+        return self._flush()
 
     def on_persisted(self, ticket: int) -> Out:
         """Plans are durable: the writes may begin."""
@@ -432,12 +442,12 @@ class WorkspaceCore:
         out = self.deletions.release(hold, now_ms)
         self._dirty.update(dict.fromkeys(self.deletions.decided))
         self.deletions.decided.clear()
-        return out + self._flush(now_ms)
+        return out + self._flush()
 
     def reject(self, hold: int, now_ms: int) -> Out:
         """Undo held changes: the files come back."""
         self._dirty.update(dict.fromkeys(self.deletions.reject(hold)))
-        return self._flush(now_ms)
+        return self._flush()
 
     # --- time --------------------------------------------------------------------------------
 
@@ -455,7 +465,7 @@ class WorkspaceCore:
         self._dirty.update(dict.fromkeys(self.applier.take_retries(now_ms)))
         self._look_again()
         self._observer.retry_baseless(None, now_ms)
-        out.extend(self._flush(now_ms))
+        out.extend(self._flush())
         out.extend(self._archive(now_ms, is_busy=is_busy))
         if self.folder.has_unsaved() or self.deletions.unsaved:
             out.append(self._save())
@@ -475,10 +485,10 @@ class WorkspaceCore:
         self.deletions.unsaved = []
         return Persist(self._new_ticket(), tuple(writes))
 
-    def _flush(self, now_ms: int) -> Out:
+    def _flush(self) -> Out:
         out: Out = []
         self._passed.clear()
-        while self._dirty and self._root_problem is None:
+        while self._dirty and self._root_problem is None and not self._must_scan_first:
             path = next(iter(self._dirty))
             del self._dirty[path]
             if not self.deletions.is_waiting(path):

@@ -156,7 +156,8 @@ class Observer:
         renames: dict[str, Observation] = {}
         created: list[Observation] = []
         for observation in seen:
-            assert observation.stat is not None and observation.blob is not None
+            assert observation.stat is not None
+            assert observation.blob is not None
             old = by_inode.get((observation.stat.inode, observation.blob))
             if old is None:
                 twins = [p for p in by_blob.get(observation.blob, ()) if p not in renames]
@@ -175,7 +176,8 @@ class Observer:
         drafts: list[EntryDraft] = []
         for observation in seen:
             stat, blob = observation.stat, observation.blob
-            assert stat is not None and blob is not None
+            assert stat is not None
+            assert blob is not None
             owner = self._ledger.index.owner(observation.path)
             if owner is not None and self._adopt(owner, observation):
                 continue
@@ -207,7 +209,8 @@ class Observer:
         """Recognise content that the workspace has at this path already."""
         state = self._ledger.state(owner)
         stat, blob = seen.stat, seen.blob
-        assert stat is not None and blob is not None
+        assert stat is not None
+        assert blob is not None
         content = content_of(state) if state is not None else None
         if state is None or content is None or content[0] != blob or mode_of(state) != stat.mode:
             return False
@@ -220,7 +223,8 @@ class Observer:
         drafts: list[EntryDraft] = []
         for old, observation in renames.items():
             state = self._folder.get(old)
-            assert state is not None and state.now is not None
+            assert state is not None
+            assert state.now is not None
             assert observation.stat is not None
             self._folder.put(old, None)
             is_same = observation.stat.mode == state.now.mode
@@ -230,10 +234,12 @@ class Observer:
                 self.look_again[observation.path] = None
             if not any(old.startswith(folder + "/") for folder in folders):
                 intents.append(MovePath(state.now.file, observation.path))
-            for twin in twins(self._ledger, old, state.now.file):
-                # Nobody saw that two files stood there: the other must not turn up now.
-                if self._ledger.claim(twin):
-                    drafts.append(self._ledger.draft_delete(twin, self._principal))
+            # Nobody saw that two files stood there: the other must not turn up now.
+            drafts.extend(
+                self._ledger.draft_delete(twin, self._principal)
+                for twin in twins(self._ledger, old, state.now.file)
+                if self._ledger.claim(twin)
+            )
         paths = (*renames, *(observation.path for observation in renames.values()))
         return self.submit(intents, drafts, paths, now_ms)
 
@@ -266,7 +272,9 @@ class Observer:
     def take_edit(self, seen: Observation, state: DiskState, now_ms: int) -> list[Job | Notice]:
         """Take another content (or mode) at a path where a file of ours stands."""
         stat, blob, standing = seen.stat, seen.blob, state.now
-        assert stat is not None and blob is not None and standing is not None
+        assert stat is not None
+        assert blob is not None
+        assert standing is not None
         file = standing.file
         known = self._ledger.state(file)
         is_open = self._folder.is_held(seen.path) or not standing.heads
@@ -413,7 +421,8 @@ class Observer:
 
     def _submit_edit(self, edit: _Edit, payload: bytes | None, now_ms: int) -> list[Job | Notice]:
         stat, blob, file = edit.seen.stat, edit.seen.blob, edit.file
-        assert stat is not None and blob is not None
+        assert stat is not None
+        assert blob is not None
         draft = self._ledger.draft_change(
             file,
             edit.base,
@@ -457,7 +466,8 @@ class Observer:
 def _agreed(state: FileState, seen: Observation) -> Standing:
     """Return what stands at a path where the ledger and the folder say the same."""
     stat, blob = seen.stat, seen.blob
-    assert stat is not None and blob is not None
+    assert stat is not None
+    assert blob is not None
     lineage = lineage_of(state)
     return Standing(state.file, base_of(state), blob, stat.mode, stat.size, lineage)
 
