@@ -36,6 +36,9 @@ from aiplatform.mesh_ide.replication.heads import HeadIndex
 ASK_AFTER_MS: Final = 400
 """A head that a peer announced and its author has not sent by then is asked for."""
 
+ASK_BUSY_AFTER_MS: Final = 10_000
+"""... or by then, where entries of the peer keep coming: the time of a large first exchange."""
+
 ANTI_ENTROPY_MS: Final = 60_000
 """Links that stand are reconciled again this often: what a bug or a lost frame left out heals."""
 
@@ -327,7 +330,7 @@ class ReplicationCore:
         state = self._peers.get(notice.peer)
         if state is not None:
             for file in notice.files:
-                state.unknown.setdefault(file, now_ms - ASK_AFTER_MS)
+                state.unknown[file] = now_ms - ASK_BUSY_AFTER_MS
         return []
 
     def ask_whole(
@@ -375,11 +378,12 @@ class ReplicationCore:
         """Ask for heads that the peer announced and nobody sent.
 
         Not while its entries are still being checked: announcements overtake them, and a busy
-        node asked for ten thousand files that it had in its queue (measured).
+        node asked for ten thousand files that it had in its queue (measured). But a peer that
+        never pauses must not keep us from asking for what it left out for ever.
         """
-        if state.checking or now_ms - state.checked_ms < ASK_AFTER_MS:
-            return []
-        due = [file for file, since in state.unknown.items() if now_ms - since >= ASK_AFTER_MS]
+        is_checking = state.checking or now_ms - state.checked_ms < ASK_AFTER_MS
+        after_ms = ASK_BUSY_AFTER_MS if is_checking else ASK_AFTER_MS
+        due = [file for file, since in state.unknown.items() if now_ms - since >= after_ms]
         for file in due:
             del state.unknown[file]
         still = [file for file in due if not self._is_settled(file, state)]

@@ -20,7 +20,11 @@ from aiplatform.mesh_ide.simulation.world import Options, World
 
 QUIET_AFTER_MS: Final = 90_000
 """In this time after the last fault a world must have become quiet: dials that failed pause up to
-30 s, and 60 s bring a reconciliation of links that stand."""
+45 s, and 60 s bring a reconciliation of links that stand."""
+
+QUIET_AFTER_LOOK_MS: Final = 40_000
+"""The same where everybody was told to look again (which redials at once): sooner than a second
+reconciliation could mend what the protocol left out."""
 
 STEP_MS: Final = 250
 REPORTED_MAX: Final = 8
@@ -67,6 +71,7 @@ class Run:
         if tracing:
             self.world.tracing = []
         self._random = Random(f"run {seed}")
+        self._limit_ms = QUIET_AFTER_MS
 
     def run(self) -> Outcome:
         """Do it all.
@@ -161,13 +166,14 @@ class Run:
             if not node.is_running:
                 node.start()
         if self._random.random() < 0.5:  # noqa: PLR2004 - both ways
+            self._limit_ms = QUIET_AFTER_LOOK_MS
             for node in world.nodes:
                 node.request(LookAgain(world.oracle.next_tag()))
 
     def settle(self) -> None:
         """Let the world become quiet and equal."""
         world = self.world
-        end_us = world.agenda.now_us + QUIET_AFTER_MS * US_PER_MS
+        end_us = world.agenda.now_us + self._limit_ms * US_PER_MS
         while world.agenda.now_us < end_us:
             world.run_for(STEP_MS)
             for node in world.running():

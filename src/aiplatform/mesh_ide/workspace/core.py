@@ -47,7 +47,9 @@ from aiplatform.mesh_ide.workspace.notices import (
 from aiplatform.mesh_ide.workspace.records import (
     ARCHIVE_AFTER_MS,
     ARCHIVE_BUSY_MS,
+    ARCHIVE_FEW,
     ARCHIVE_PER_JOB_MAX,
+    ARCHIVE_ROOTS_AFTER_MS,
     DiskState,
     decode_disk,
     decode_hold,
@@ -472,13 +474,26 @@ class WorkspaceCore:
         return out
 
     def _archive(self, now_ms: int, *, is_busy: bool) -> Out:
-        quiet_ms = ARCHIVE_BUSY_MS if is_busy else ARCHIVE_AFTER_MS
-        is_quiet = now_ms - self._changed_ms >= quiet_ms and not self._is_scanning
-        if self._archiving or not self.folder.unarchived or not is_quiet:
+        if self._archiving or self._is_scanning or not self.folder.unarchived:
             return []
-        blobs = list(self.folder.unarchived)[:ARCHIVE_PER_JOB_MAX]
+        quiet_ms = now_ms - self._changed_ms
+        if quiet_ms >= (ARCHIVE_BUSY_MS if is_busy else ARCHIVE_AFTER_MS):
+            blobs = list(self.folder.unarchived)[:ARCHIVE_PER_JOB_MAX]
+        elif quiet_ms >= ARCHIVE_ROOTS_AFTER_MS and len(self.folder.unarchived) <= ARCHIVE_FEW:
+            blobs = [blob for blob in self.folder.unarchived if self._is_root(blob)]
+        else:
+            blobs = []
+        if not blobs:
+            return []
         self._archiving = True
         return [ArchiveBlobs(tuple(self.folder.source(blob) for blob in blobs))]
+
+    def _is_root(self, blob: BlobHash) -> bool:
+        """Return whether later merges of a file build on this content."""
+        path = self.folder.source(blob).path
+        standing = self.folder.standing(path) if path is not None else None
+        state = self._ledger.state(standing.file) if standing is not None else None
+        return state is not None and any(root.blob == blob for root in state.roots)
 
     def _save(self) -> Persist:
         writes = self.folder.take_records() + self.deletions.unsaved

@@ -41,6 +41,11 @@ ARCHIVE_BUSY_MS: Final = 20_000
 """... and while peers are being served: a first synchronisation has the disk and the processor
 for itself, but the promise is kept."""
 
+ARCHIVE_FEW: Final = 64
+ARCHIVE_ROOTS_AFTER_MS: Final = 100
+"""The roots of a handful of files are archived at once: overwritten before that, while the nodes
+are apart, a text loses what both sides' merge builds on."""
+
 ARCHIVE_PER_JOB_MAX: Final = 64
 RETRY_WRITE_MS: Final = 5000
 
