@@ -54,7 +54,7 @@ def _plan(arguments: argparse.Namespace) -> Plan:
         trees=arguments.trees or (["few"] if is_quick else ["texts", "library"]),
         places=arguments.places or _default_places()[: 1 if is_quick else None],
         edits=edits,
-        edits_of_others=max(1, edits * 2 // 5),
+        edits_of_others=max(1, edits * 3 // 10),
         rounds=arguments.rounds or (1 if is_quick else 3),
     )
 

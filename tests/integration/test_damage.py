@@ -62,7 +62,7 @@ def rot(node: Node, query: str, values: tuple[object, ...]) -> int:
     """Change rows of a node's store behind its back; returns how many."""
     connection = apsw.Connection(str(node.state / "store" / DATABASE_NAME))
     try:
-        connection.execute(query, values)  # type: ignore[arg-type]
+        connection.execute(query, values)
         return connection.changes()
     finally:
         connection.close()

@@ -307,3 +307,19 @@ class Fetching(RuleBasedStateMachine):
 
 TestFetching = Fetching.TestCase
 TestFetching.settings = settings(max_examples=40, stateful_step_count=40)
+
+
+def test_a_transfer_that_broke_off_goes_on_where_it_stopped() -> None:
+    """What is kept of a large blob is not asked for again, unless it turned out to be wrong."""
+    blob, first, second = BlobHash(b"b" * 32), NodeId(b"1" * 32), NodeId(b"2" * 32)
+    fetcher = Fetcher()
+    fetcher.want(blob, 5 * 1024 * 1024)
+    fetcher.add_peer(first)
+    assert [request.blobs for _, request in fetcher.requests(0)] == [((blob, 5 * 1024 * 1024, 0),)]
+    fetcher.kept([(blob, 3)])
+    fetcher.drop_peer(first)
+    fetcher.add_peer(second)
+    assert [request.blobs for _, request in fetcher.requests(1)] == [((blob, 5 * 1024 * 1024, 3),)]
+    fetcher.missing(second, [blob])
+    fetcher.add_peer(first)
+    assert [request.blobs for _, request in fetcher.requests(2)] == [((blob, 5 * 1024 * 1024, 0),)]

@@ -37,6 +37,10 @@ PING_IDLE_MS: Final = 15_000
 SILENCE_MS: Final = 1_700
 """With a tick every 100 ms a dead peer on which something depends is noticed within 2 s."""
 
+ANSWER_MS: Final = SILENCE_MS - PING_BUSY_MS
+"""... but nobody is given up before a question had this long to be answered: a link that was idle
+for ten seconds when something began to depend on it would end with the next tick."""
+
 SILENCE_IDLE_MS: Final = 45_000
 BACKOFF_FIRST_MS: Final = 300
 BACKOFF_MAX_MS: Final = 30_000
@@ -141,6 +145,8 @@ class _Link(Struct):
     is_ready: bool = False
     heard_ms: int = 0
     pinged_ms: int = 0
+    asked_ms: int | None = None
+    """When the first question was sent since something was heard; ``None``: none is open."""
     nonce: int = 0
     rtt_ms: float | None = None
     hello: Hello | None = None
@@ -302,7 +308,8 @@ class MembershipCore:
         out: list[MembershipOutput] = []
         if link.is_ready:
             out.append(PeerGone(peer, "linked anew"))
-        self._links[peer] = _Link(is_up=True, heard_ms=now_ms, pinged_ms=now_ms)
+        # Our greeting is a question too.
+        self._links[peer] = _Link(is_up=True, heard_ms=now_ms, pinged_ms=now_ms, asked_ms=now_ms)
         known = self.addresses.get(peer, ())
         if address and address not in known:
             out.extend(self._learn(peer, (address, *known)))
@@ -385,6 +392,7 @@ class MembershipCore:
         if link is None or not link.is_up:
             return []
         link.heard_ms = now_ms
+        link.asked_ms = None
         match message:
             case Hello():
                 return self._on_hello(peer, link, message, now_ms)
@@ -474,13 +482,15 @@ class MembershipCore:
     ) -> list[MembershipOutput]:
         is_busy = is_busy or not link.is_ready
         silence = now_ms - link.heard_ms
-        has_asked = link.pinged_ms >= link.heard_ms
+        has_asked = link.asked_ms is not None and now_ms - link.asked_ms >= ANSWER_MS
         if has_asked and silence > (SILENCE_MS if is_busy else SILENCE_IDLE_MS):
             detail = f"nothing heard for {silence} ms"
             return [*self.on_link_down(peer, detail, now_ms), Disconnect(peer, detail)]
         if now_ms - link.pinged_ms >= (PING_BUSY_MS if is_busy else PING_IDLE_MS):
             link.nonce += 1
             link.pinged_ms = now_ms
+            if link.asked_ms is None:
+                link.asked_ms = now_ms
             return [SayTo(peer, Channel.CONTROL, Ping(link.nonce, now_ms))]
         return []
 

@@ -394,6 +394,7 @@ class NodeCore:
 
     def _on_parts(self, result: PartsReceived, now_ms: int) -> list[Internal]:
         wanted = self.replication.fetcher.arrived(result.complete)
+        self.replication.fetcher.kept(result.partial)
         out: list[Internal] = [*self._arrivals.on_corrupt(result)]
         out.extend(self.workspace.on_content(wanted, now_ms))
         return out + self._replicating(self.replication.flush(now_ms))

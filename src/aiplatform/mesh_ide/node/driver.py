@@ -56,6 +56,7 @@ from aiplatform.mesh_ide.ports.jobs import (
     JobResult,
     Lane,
     PartsReceived,
+    Persist,
     Persisted,
     SlicesVerified,
 )
@@ -173,6 +174,8 @@ class NodeDriver:
                 self.post(Started())
                 self._up.set_result(None)
                 await self._stopping.wait()
+                if self._failure is None:
+                    self._save_last()
                 for task in self._spawned:
                     task.cancel()
                 self._outbox.close()
@@ -183,6 +186,16 @@ class NodeDriver:
             self._answer_everybody()
         if self._failure is not None:
             raise self._failure
+
+    def _save_last(self) -> None:
+        """Have records written that would have waited for the next tick.
+
+        They say what this node itself wrote into the folder. Without them the next start has to
+        take an edit that somebody makes in between for another file of the same name.
+        """
+        for command in self.core.handle(Tick(), self.clock.now_ms()):
+            if isinstance(command, Persist):
+                self._lanes.submit(command)
 
     async def wait(self) -> None:
         """Return when the node was stopped; raise what ended it otherwise."""

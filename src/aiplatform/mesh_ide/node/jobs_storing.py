@@ -141,6 +141,7 @@ class StoringJobs:
         """Check and keep chunks that a peer sent."""
         complete: list[BlobHash] = []
         corrupt: list[BlobHash] = []
+        partial: dict[BlobHash, int] = {}
         problem: str | None = None
         for part in job.parts:
             if part.size <= CHUNK_BYTES and part.index == 0:
@@ -155,12 +156,17 @@ class StoringJobs:
                 continue
             try:
                 self.commit((PutChunk(part.blob, part.size, part.index, part.content),))
-                if not self._store.missing_chunks(part.blob, part.size):
+                missing = self._store.missing_chunks(part.blob, part.size)
+                if missing:
+                    partial[part.blob] = missing[0]
+                else:
                     (complete if self._is_sound(part.blob) else corrupt).append(part.blob)
             except (StorageFullError, StorageReadOnlyError) as error:
                 problem = str(error)
                 corrupt.append(part.blob)
-        return PartsReceived(job.peer, tuple(complete), tuple(corrupt), problem)
+        return PartsReceived(
+            job.peer, tuple(complete), tuple(corrupt), problem, tuple(partial.items())
+        )
 
     def _is_sound(self, blob: BlobHash) -> bool:
         digest = blake3()

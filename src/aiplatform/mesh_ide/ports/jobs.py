@@ -326,6 +326,8 @@ class PartsReceived(Struct, frozen=True):
     complete: tuple[BlobHash, ...]
     corrupt: tuple[BlobHash, ...]
     problem: str | None = None
+    partial: tuple[tuple[BlobHash, int], ...] = ()
+    """Large blobs under way, each with the first chunk that is not kept yet."""
 
 
 Job = (

@@ -25,6 +25,8 @@ class _Want(Struct):
     tried: set[NodeId]
     asked: NodeId | None = None
     asked_ms: int = 0
+    first_chunk: int = 0
+    """Where to go on after a transfer that broke off."""
 
 
 class Fetcher:
@@ -96,7 +98,15 @@ class Fetcher:
                 self._unload(want)
                 want.asked = None
                 want.tried.add(peer)
+                want.first_chunk = 0
                 self._idle[blob] = None
+
+    def kept(self, partial: Iterable[tuple[BlobHash, int]]) -> None:
+        """Chunks of large blobs are kept up to here: a new request begins there."""
+        for blob, first_chunk in partial:
+            want = self._wants.get(blob)
+            if want is not None:
+                want.first_chunk = first_chunk
 
     def progressed(self, peer: NodeId, now_ms: int) -> None:
         """The peer sends: its wants are not stalled."""
@@ -143,7 +153,7 @@ class Fetcher:
             want.asked, want.asked_ms = peer, now_ms
             self._load[peer] += want.size
             self._count[peer] += 1
-            chosen.setdefault(peer, []).append((blob, want.size, 0))
+            chosen.setdefault(peer, []).append((blob, want.size, want.first_chunk))
         return [
             (peer, BlobRequest(tuple(blobs[i : i + BLOBS_PER_REQUEST_MAX])))
             for peer, blobs in chosen.items()

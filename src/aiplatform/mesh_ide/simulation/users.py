@@ -211,7 +211,10 @@ class Users:
             is_git = self._world.agenda.now_us - node.git_us < _GIT_MS * US_PER_MS
             is_calm = node.is_running and node.incarnation == incarnation and not is_git
             if not (is_calm and is_recent):
+                # Whoever read what stood there two versions ago cannot be understood: what came
+                # since may go, and what went since may come back, beside its first copy too.
                 self._oracle.gave_up(unseen)
+                self._oracle.may_return.update(tokens_of(read) if read != standing else ())
             self._oracle.may_return.update(tokens_of(read) - tokens_of(standing))
             self.save(node, path, content)
 

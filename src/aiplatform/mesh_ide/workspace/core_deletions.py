@@ -17,6 +17,7 @@ from aiplatform.mesh_ide.workspace.core_observe import Observer, twins
 from aiplatform.mesh_ide.workspace.folder import Folder
 from aiplatform.mesh_ide.workspace.records import (
     MASS_DELETION_MIN,
+    SETTLE_MANY_MAX_MS,
     SETTLE_MAX_MS,
     SETTLE_MS,
     Hold,
@@ -85,16 +86,19 @@ class Deletions:
         """Decide about what has settled."""
         if not self.vanished:
             return []
+        lost, total = len(self.vanished), len(self._folder)
         is_quiet = now_ms - self._last_ms >= SETTLE_MS
-        if not is_quiet and now_ms - self._first_ms < SETTLE_MAX_MS:
+        patience_ms = SETTLE_MAX_MS if lost < MASS_DELETION_MIN else SETTLE_MANY_MAX_MS
+        if not is_quiet and now_ms - self._first_ms < patience_ms:
             return []
         due = [path for path in self.vanished if self._is_ripe(path)]
-        if not due:
+        is_mass = lost >= MASS_DELETION_MIN and 2 * lost > total
+        if not due or (is_mass and len(due) < lost):
+            # A disaster is decided on as a whole: in parts, none might be more than half.
             return []
         for path in due:
             del self.vanished[path]
-        total = len(self._folder)
-        if len(due) >= MASS_DELETION_MIN and 2 * len(due) > total:
+        if is_mass:
             self._hold(tuple(due), now_ms, total)
             return []
         return self.delete(tuple(due), now_ms)
