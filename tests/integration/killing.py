@@ -162,7 +162,7 @@ class FolderWriter(Writer):
                 status = client.call(AskStatus(), CALL_S)
                 if why.content == digest and not status.authoring:
                     return True
-            self._why = why if "why" in dir() else None; time.sleep(0.01)
+            time.sleep(0.01)
         return False
 
 

@@ -143,6 +143,24 @@ for number in range(4000):
 """
 
 
+def test_a_file_saved_again_right_after_its_creation_is_an_edit_at_once(tmp_path: Path) -> None:
+    """What the second save builds on was never archived, and is not waited for either."""
+
+    async def work() -> None:
+        async with two_nodes(tmp_path) as (alpha, beta):
+            for number in range(5):
+                path = f"new{number}.txt"
+                alpha.write(path, "first\n")
+                await until(lambda path=path: alpha.has_agreed(path), "it is in")  # type: ignore[misc]
+                alpha.write(path, "first\nsecond\n")
+                await beta.shows(path, "first\nsecond\n", 1.5)
+                state = alpha.core.ledger.state(alpha.file(path))
+                assert [head.kind.name for head in state.heads] == ["UPDATE"]
+            await converged(alpha, beta)
+
+    run(work())
+
+
 def test_a_file_that_grows_while_it_is_read_arrives_whole(tmp_path: Path) -> None:
     """A log that a program appends to all the time: never torn, in the end complete."""
 

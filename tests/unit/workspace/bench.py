@@ -10,10 +10,20 @@ from aiplatform.mesh_ide.documents.notices import FilesChanged
 from aiplatform.mesh_ide.documents.state import FileState, base_of, content_of, lineage_of
 from aiplatform.mesh_ide.model.entries import BatchSlice, KnownEntry
 from aiplatform.mesh_ide.model.enums import FileMode
-from aiplatform.mesh_ide.model.ids import FileId, TreeNodeId
+from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId, TreeNodeId
 from aiplatform.mesh_ide.ports.engine import PlaceNode, TreePlace
 from aiplatform.mesh_ide.ports.filetree import FileStat, Observation
-from aiplatform.mesh_ide.ports.jobs import EditTree, EntriesSealed, SealEntries, TreeEdited
+from aiplatform.mesh_ide.ports.jobs import (
+    DerivedUpdate,
+    DeriveOutcome,
+    DeriveUpdate,
+    DeriveUpdates,
+    EditTree,
+    EntriesSealed,
+    SealEntries,
+    TreeEdited,
+    UpdatesDerived,
+)
 from aiplatform.mesh_ide.workspace.core_apply import Applier
 from aiplatform.mesh_ide.workspace.core_deletions import Deletions
 from aiplatform.mesh_ide.workspace.core_observe import Observer
@@ -107,6 +117,11 @@ class Bench:
         known = FileStat(content[1], 1, number, FileMode.REGULAR)
         self.folder.put(path, DiskState(standing, known))
 
+    def move(self, number: int, path: str) -> None:
+        """Let the peer have given a file another place."""
+        operations = self.ledger.index.plan_move(file(number), path)
+        self.ledger.index.apply(self._edit(EditTree(tuple(operations), 1)))
+
     def hold_content(self, *texts: str) -> None:
         """Have these contents in the archive."""
         self.folder.mark_archived(map(blob, texts))
@@ -173,3 +188,30 @@ class Bench:
     def path_of(self, number: int) -> str | None:
         """Return where a file stands in the tree."""
         return self.ledger.index.path_of(file(number))
+
+
+def entries(bench: Bench) -> list[KnownEntry]:
+    """Return what this node wrote of files."""
+    return [known for known in bench.sealed if known.entry.file != TREE_FILE]
+
+
+def edit(bench: Bench, observation: Observation, now_ms: int = NOW_MS) -> list[DeriveUpdate]:
+    """Let a known path be seen with another content; returns what is to be derived."""
+    state = bench.disk(observation.path)
+    bench.run(bench.observer.take_edit(observation, state, now_ms))
+    jobs = only(bench.observer.take_derivations(), DeriveUpdates)
+    return [item for job in jobs for item in job.items]
+
+
+def derived(
+    bench: Bench,
+    item: DeriveUpdate,
+    outcome: DeriveOutcome = DeriveOutcome.DERIVED,
+    now_ms: int = NOW_MS,
+    *,
+    is_from_before: bool = False,
+) -> None:
+    """Answer a derivation."""
+    payload = b"operations" if outcome is DeriveOutcome.DERIVED else b""
+    answer = DerivedUpdate(item.lineage.file, outcome, payload, is_from_before=is_from_before)
+    bench.run(bench.observer.on_derived(UpdatesDerived((item,), (answer,)), now_ms))

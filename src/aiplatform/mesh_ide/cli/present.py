@@ -41,8 +41,10 @@ def duration(ms: int) -> str:
 
 
 def rtt(ms: float | None) -> str:
-    """Return a round trip."""
-    return "-" if ms is None else f"{ms:.1f} ms"
+    """Return a round trip; the link layer tells whole milliseconds."""
+    if ms is None:
+        return "-"
+    return f"{ms:.1f} ms" if ms >= 1 else "under 1 ms"
 
 
 def status(answer: answers.Status) -> str:

@@ -133,9 +133,9 @@ class Deletions:
             standing = self._folder.standing(path)
             if standing is None:
                 continue
-            is_here = self._folder.path_of(standing.file) == path
             self._folder.put(path, None)
-            if not is_here or not self._ledger.is_alive(standing.file):
+            is_elsewhere = self._folder.path_of(standing.file) is not None
+            if is_elsewhere or not self._ledger.is_alive(standing.file):
                 continue
             deleted.append(path)
             for file in (standing.file, *twins(self._ledger, path, standing.file)):

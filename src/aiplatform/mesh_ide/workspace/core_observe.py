@@ -436,7 +436,9 @@ class Observer:
             branch=edit.branch,
             inference=edit.inference,
         )
-        path = self._folder.path_of(file)
+        standing_there = self._folder.standing(edit.path)
+        is_there = standing_there is not None and standing_there.file == file
+        path = edit.path if is_there else self._folder.path_of(file)
         if path is None:
             # It was deleted (or given up) while its operations were derived.
             return self.submit([], [draft], (), now_ms)
@@ -452,15 +454,15 @@ class Observer:
 
     def on_written(self, file: FileId, ref: EntryRef) -> None:
         """Name the entry that what stands on the disk became."""
-        path = self._folder.path_of(file)
-        state = self._folder.get(path) if path is not None else None
-        if path is None or state is None or state.now is None:
-            return
         known = self._ledger.state(file)
         head = next((h for h in known.heads if h.ref == ref), None) if known else None
-        if head is not None and head.blob == state.now.blob:
-            now = replace(state.now, heads=(ref,), lineage=head.lineage)
-            self._folder.put(path, replace(state, now=now))
+        for path in self._folder.paths_of(file):
+            state = self._folder.get(path)
+            assert state is not None
+            assert state.now is not None
+            if head is not None and head.blob == state.now.blob:
+                now = replace(state.now, heads=(ref,), lineage=head.lineage)
+                self._folder.put(path, replace(state, now=now))
 
 
 def _agreed(state: FileState, seen: Observation) -> Standing:

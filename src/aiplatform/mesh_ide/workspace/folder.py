@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import Generic, TypeVar
 
 from aiplatform.mesh_ide.model.ids import BlobHash, FileId
 from aiplatform.mesh_ide.ports.filetree import FileStat
@@ -13,23 +14,73 @@ from aiplatform.mesh_ide.workspace.records import DiskState, Standing, disk_reco
 
 RECORDS_PER_COMMIT_MAX = 2048
 
+K = TypeVar("K", FileId, BlobHash)
+
+
+class _Places(Generic[K]):
+    """At which paths something stands: almost always one, so only further ones cost a table."""
+
+    def __init__(self) -> None:
+        self._last: dict[K, str] = {}
+        self._others: dict[K, dict[str, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self._last)
+
+    def __contains__(self, key: K) -> bool:
+        return key in self._last
+
+    def last(self, key: K) -> str | None:
+        """Return the path added last."""
+        return self._last.get(key)
+
+    def all(self, key: K) -> tuple[str, ...]:
+        """Return all paths."""
+        last = self._last.get(key)
+        return () if last is None else (*self._others.get(key, ()), last)
+
+    def add(self, key: K, path: str) -> None:
+        """Add a path."""
+        last = self._last.get(key)
+        if last is not None and last != path:
+            self._others.setdefault(key, {})[last] = None
+        self._last[key] = path
+
+    def remove(self, key: K, path: str) -> None:
+        """Take a path out; a path that is not there is passed over."""
+        others = self._others.get(key)
+        if self._last.get(key) != path:
+            if others is not None:
+                others.pop(path, None)
+        elif others:
+            self._last[key] = others.popitem()[0]
+        else:
+            self._last.pop(key, None)
+        if not others:
+            self._others.pop(key, None)
+
+    def items(self) -> Iterator[tuple[K, str]]:
+        """Yield every pair of key and path."""
+        return ((key, path) for key in self._last for path in self.all(key))
+
 
 class Folder:
     """States by path, and what follows from them.
 
     Invariants:
-        1. ``path_of(file) == p`` exactly if ``get(p).now.file == file``.
+        1. ``_places`` has exactly the paths at which each file stands (two while a rename of a
+           program and one of ours cross).
         2. every change of a state is in ``_unsaved`` until ``take_records`` handed it out.
         3. a held path's record is not handed out: what stands there is on its way into the
            ledger, and a record that became durable before the entry would hide the edit from the
            scan after a crash.
-        4. ``_located[blob]`` are exactly the paths at which it stands.
+        4. ``_located`` has exactly the paths at which each content stands.
     """
 
     def __init__(self) -> None:
         self._states: dict[str, DiskState] = {}
-        self._path_of: dict[FileId, str] = {}
-        self._located: dict[BlobHash, dict[str, None]] = {}
+        self._places: _Places[FileId] = _Places()
+        self._located: _Places[BlobHash] = _Places()
         self._unsaved: dict[str, None] = {}
         self._held: dict[str, int] = {}
         self._settled: dict[str, None] = {}
@@ -48,8 +99,12 @@ class Folder:
         return None if state is None else state.now
 
     def path_of(self, file: FileId) -> str | None:
-        """Return where a file stands on the disk."""
-        return self._path_of.get(file)
+        """Return where a file stands on the disk (where it was seen last, if at two paths)."""
+        return self._places.last(file)
+
+    def paths_of(self, file: FileId) -> tuple[str, ...]:
+        """Return all paths at which a file stands."""
+        return self._places.all(file)
 
     def paths(self) -> Iterable[str]:
         """Return all paths at which something stands."""
@@ -57,7 +112,7 @@ class Folder:
 
     def __len__(self) -> int:
         """Return how many files stand in the folder."""
-        return len(self._path_of)
+        return len(self._places)
 
     def known_stats(self, paths: Iterable[str] | None = None) -> dict[str, FileStat]:
         """Return the stats by which the file tree tells what changed.
@@ -85,18 +140,14 @@ class Folder:
         """Change what we believe of a path (``None``: nothing stands there)."""
         old = self._states.pop(path, None)
         if old is not None and old.now is not None:
-            if self._path_of.get(old.now.file) == path:
-                del self._path_of[old.now.file]
-            places = self._located[old.now.blob]
-            del places[path]
-            if not places:
-                del self._located[old.now.blob]
+            self._places.remove(old.now.file, path)
+            self._located.remove(old.now.blob, path)
         if state is not None:
             self._states[path] = state
             if state.now is not None:
                 self._placed[state.now.file] = None
-                self._path_of[state.now.file] = path
-                self._located.setdefault(state.now.blob, {})[path] = None
+                self._places.add(state.now.file, path)
+                self._located.add(state.now.blob, path)
                 if state.now.blob not in self.archived:
                     self.unarchived[state.now.blob] = None
         self._unsaved[path] = None
@@ -114,7 +165,7 @@ class Folder:
 
     def source(self, blob: BlobHash, hint: str | None = None) -> BlobSource:
         """Return where a blob may be read."""
-        return BlobSource(blob, next(iter(self._located.get(blob, ())), hint))
+        return BlobSource(blob, self._located.last(blob) or hint)
 
     def holds(self, blob: BlobHash) -> bool:
         """Return whether the content is on this node: in the folder or in the archive."""
@@ -180,12 +231,11 @@ class Folder:
 
     def check_invariants(self) -> None:
         """Check invariants 1 and 4."""
-        for file, path in self._path_of.items():
+        for file, path in self._places.items():
             standing = self.standing(path)
             assert standing is not None, f"nothing stands at {path}"
             assert standing.file == file, f"another file stands at {path}"
-        for blob, places in self._located.items():
-            for path in places:
-                standing = self.standing(path)
-                assert standing is not None, f"nothing stands at {path}"
-                assert standing.blob == blob, f"another content stands at {path}"
+        for blob, path in self._located.items():
+            standing = self.standing(path)
+            assert standing is not None, f"nothing stands at {path}"
+            assert standing.blob == blob, f"another content stands at {path}"

@@ -31,8 +31,8 @@ SETTLE_MAX_MS: Final = 2000
 """Deletions that keep coming are looked at together for at most this long."""
 
 SETTLE_MANY_MAX_MS: Final = 10_000
-"""... or this long where they are many: a folder that is emptied slowly must not pass in parts, each
-of which is less than half of what is left."""
+"""... or this long where they are many: a folder that is emptied slowly must not pass in parts,
+each of which is less than half of what is left."""
 
 MASS_DELETION_MIN: Final = 10
 """Below this, losing more than half of the files is an ordinary afternoon."""
