@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -46,6 +46,7 @@ from aiplatform.mesh_ide.model.ids import (
     BlobHash,
     EntryId,
     FileId,
+    Fingerprint,
     NodeId,
     SessionId,
     WorkspaceId,
@@ -58,9 +59,10 @@ from aiplatform.mesh_ide.model.messages import (
     Entries,
     Hello,
 )
+from aiplatform.mesh_ide.node.core import NodeCore
 from aiplatform.mesh_ide.node.founding import join_workspace
 from aiplatform.mesh_ide.ports.transport import LinkEnd
-from tests.integration.kit import Node, until
+from tests.integration.kit import Node, one_node, until
 
 MALLORY: Final = Principal(PrincipalKind.PERSON, "mallory")
 ENTER_S: Final = 10.0
@@ -317,3 +319,42 @@ def altered(piece: BatchSlice, **changes: object) -> BatchSlice:
 def certificate_for(session: SessionId, node: NodeId) -> SessionCertificate:
     """Return a certificate that nobody signed."""
     return SessionCertificate(session, node, 0, bytes(128))
+
+
+FILES = {"a.txt": b"alpha wrote this\n", "deep/b.bin": bytes(range(256))}
+MIB = 1024 * 1024
+NEW = FileId(b"n" * 16)
+PRINT = Fingerprint(b"f" * 16)
+Act = Callable[[Hostile], Awaitable[None]]
+
+
+@asynccontextmanager
+async def attacked(base: Path, role: Role = Role.EDIT) -> AsyncIterator[tuple[Node, Hostile]]:
+    """Give an honest node with files and a hostile member linked to it.
+
+    Afterwards the honest one must still serve, have its files, take a save and keep its invariants.
+    """
+    async with one_node(base) as alpha:
+        for path, content in FILES.items():
+            alpha.write(path, content)
+        await until(lambda: all(alpha.has_agreed(path) for path in FILES), "its files are in")
+        async with hostile(base, alpha, role) as mallory:
+            yield alpha, mallory
+            await is_unharmed(alpha)
+
+
+def names_in(folder: Path) -> list[str]:
+    """What stands in a folder, ours beside the node's."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+async def is_unharmed(alpha: Node) -> None:
+    """Check that a node goes on as if nothing had been."""
+    assert alpha.is_serving, "it is up"
+    alpha.write("after.txt", "still here\n")
+    await until(lambda: alpha.has_agreed("after.txt"), "it takes a save")
+    for path, content in FILES.items():
+        assert alpha.read(path) == content, path
+    core: NodeCore = alpha.core
+    core.check_invariants()
+    assert alpha.is_serving, "it is up"

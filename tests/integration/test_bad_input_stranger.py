@@ -131,6 +131,19 @@ def test_a_used_ticket_is_refused_to_the_next(tmp_path: Path) -> None:
     run(work())
 
 
+def test_another_node_at_the_address_of_a_ticket_is_told_apart(tmp_path: Path) -> None:
+    """A port that was taken over: the message says so instead of a certificate's error."""
+
+    async def work() -> None:
+        async with one_node(tmp_path / "first") as alpha:
+            ticket = await alpha.ticket()
+            elsewhere = replace(ticket, issuer=NodeId(SigningKey.from_seed(b"e" * 32).public))
+            with pytest.raises(PeerUnreachableError, match="another node answers"):
+                await try_join(tmp_path, elsewhere, "bob")
+
+    run(work())
+
+
 class Later(SteadyClock):
     """A clock that a test moves."""
 
@@ -158,12 +171,12 @@ def test_an_expired_ticket_is_refused_and_says_so(tmp_path: Path) -> None:
 
 
 def test_a_ticket_whose_issuer_is_gone_says_who_did_not_answer(tmp_path: Path) -> None:
-    """Nobody there: the message names address and what to look at."""
+    """Nobody there, or somebody else by now: the message says which."""
 
     async def work() -> None:
         async with one_node(tmp_path) as alpha:
             ticket = await alpha.ticket()
-        with pytest.raises(PeerUnreachableError, match="check that it runs"):
+        with pytest.raises(PeerUnreachableError, match="check that it runs|another node answers"):
             await try_join(tmp_path, ticket, "bob")
 
     run(work())

@@ -14,21 +14,23 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from aiplatform.mesh_ide.documents.ledger import Ledger
-from aiplatform.mesh_ide.documents.notices import ParentsMissing
+from aiplatform.mesh_ide.documents.notices import Notice, ParentsMissing
 from aiplatform.mesh_ide.documents.state import FileState, Head, Refusal
 from aiplatform.mesh_ide.model.entries import EntryRef, KnownEntry
 from aiplatform.mesh_ide.model.enums import EntryKind
 from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId
-from aiplatform.mesh_ide.node.core import Boot, NodeCore
+from aiplatform.mesh_ide.node.core import NodeCore
+from aiplatform.mesh_ide.node.core_boot import Boot
 from aiplatform.mesh_ide.node.events import Command, Event
 from aiplatform.mesh_ide.ports.filetree import Contents, FileWrite, WriteResult
-from aiplatform.mesh_ide.ports.jobs import Persist, Persisted
+from aiplatform.mesh_ide.ports.jobs import Job, Persist, Persisted
 from aiplatform.mesh_ide.ports.store import Write
 from aiplatform.mesh_ide.replication.core import ReplicationCommand, ReplicationCore
 from aiplatform.mesh_ide.simulation.disk import FullableStore, SimulatedDisk
 from aiplatform.mesh_ide.simulation.faults import Faults
-from aiplatform.mesh_ide.simulation.node import Factory, SimulatedNode
+from aiplatform.mesh_ide.simulation.node import SimulatedNode
 from aiplatform.mesh_ide.simulation.oracle import FailedRunError
+from aiplatform.mesh_ide.simulation.parts import Factory
 from aiplatform.mesh_ide.simulation.scenarios import Run
 from aiplatform.mesh_ide.simulation.world import Options
 from aiplatform.mesh_ide.storage.memory import MemoryStore
@@ -246,14 +248,16 @@ def folder_twist(kind: type[Folder]) -> Callable[[NodeCore], None]:
 class ResoluteDeletions(Deletions):
     """Believes every disappearance."""
 
+    believed: tuple[str, ...] = ()
+
     def _hold(self, paths: tuple[str, ...], now_ms: int, total: int) -> None:
         self.believed = paths
 
-    def tick(self, now_ms: int) -> list[object]:  # type: ignore[override]
+    def tick(self, now_ms: int) -> list[Job | Notice]:
         """Delete what should be held."""
-        self.believed: tuple[str, ...] = ()
-        out: list[object] = [*super().tick(now_ms)]
-        return [*out, *self.delete(self.believed, now_ms)] if self.believed else out
+        out = super().tick(now_ms)
+        believed, self.believed = self.believed, ()
+        return [*out, *self.delete(believed, now_ms)]
 
 
 def believe_disappearances(core: NodeCore) -> None:
@@ -363,7 +367,7 @@ class Anybody:
 
 def skip_roles(core: NodeCore) -> None:
     """Take entries from everybody."""
-    core.intake._policy = Anybody()  # type: ignore[assignment]
+    core.intake._policy = Anybody()
 
 
 _CRASHES: Final = Options(

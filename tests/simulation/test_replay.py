@@ -17,7 +17,11 @@ for seed in range(20):
 
 def traces(hash_seed: str) -> list[str]:
     """Return the trace hashes of some seeds, from a process of its own."""
-    environment = {**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {
+        **os.environ,
+        "PYTHONHASHSEED": hash_seed,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM],
         env=environment,

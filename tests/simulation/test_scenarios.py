@@ -6,10 +6,11 @@ import pytest
 
 from aiplatform.mesh_ide.documents.state import content_of
 from aiplatform.mesh_ide.model.enums import Role
+from aiplatform.mesh_ide.model.ids import TREE_FILE
 from aiplatform.mesh_ide.node.events import RejectHold, ReleaseHold
 from aiplatform.mesh_ide.simulation import checks
-from aiplatform.mesh_ide.simulation.node import Factory
 from aiplatform.mesh_ide.simulation.oracle import FailedRunError
+from aiplatform.mesh_ide.simulation.parts import Factory
 from aiplatform.mesh_ide.simulation.stage import Stage
 from tests.simulation.mutants import (
     Twisted,
@@ -182,13 +183,11 @@ def test_renaming_a_folder_of_a_thousand_files_is_one_operation() -> None:
         stage.save(0, f"old/f{number}.txt", f"{number}\n")
     stage.start()
     stage.settle()
-    tree = bytes(16)
-    before = sum(1 for _ in stage[0].store.entries_of(tree))  # type: ignore[arg-type]
+    before = stage.entries(0, TREE_FILE)
     stage.rename(0, "old", "new")
     stage.settle()
 
-    after = sum(1 for _ in stage[1].store.entries_of(tree))  # type: ignore[arg-type]
-    assert after == before + 1
+    assert stage.entries(1, TREE_FILE) == before + 1
     assert stage.paths(1) == sorted(f"new/f{number}.txt" for number in range(1000))
 
 

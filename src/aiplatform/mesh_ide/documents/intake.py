@@ -56,6 +56,17 @@ class AuthorPolicy(Protocol):
         """Return why this author's entry is not taken, or ``None`` if it is."""
 
 
+class _Sorted:
+    """What becomes of verified entries: taken, stored, asked for, told."""
+
+    def __init__(self) -> None:
+        self.missing: dict[FileId, None] = {}
+        self.objections: dict[str, None] = {}
+        self.slices: list[BatchSlice] = []
+        self.writes: list[Write] = []
+        self.taken: list[KnownEntry] = []
+
+
 class Intake:
     """Takes verified entries of others into the ledger.
 
@@ -90,45 +101,49 @@ class Intake:
             )
             for fault in result.faults
         ]
-        missing: dict[FileId, None] = {}
-        objections: dict[str, None] = {}
-        stored: list[BatchSlice] = []
-        writes: list[Write] = []
-        taken: list[KnownEntry] = []
-        healing: list[Write] = []
+        sorted_ = _Sorted()
         for piece, entries in result.good:
-            chosen: list[int] = []
-            for position, known in enumerate(entries):
-                verdict = self._consider(known, result.peer)
-                if verdict is True:
-                    chosen.append(position)
-                elif verdict is _CONTRADICTS:
-                    self._suspects.append((result.peer, subset(piece, entries, [position])))
-                elif verdict is Refusal.MISSING_PARENTS:
-                    missing[known.entry.file] = None
-                elif verdict is Refusal.DUPLICATE and known.entry.file in self.mending:
-                    self.mending[known.entry.file] = now_ms
-                    part = subset(piece, entries, [position])
-                    healing.append(PutEntries(part, (known,)))
-                elif isinstance(verdict, str):
-                    objections[verdict] = None
-            if chosen:
-                kept = tuple(entries[position] for position in chosen)
-                part = piece if len(kept) == len(entries) else subset(piece, entries, chosen)
-                stored.append(part)
-                writes.append(PutEntries(part, kept))
-                taken.extend(kept)
-        out.extend(PeerMisbehaved(result.peer, objection) for objection in objections)
-        if missing:
-            out.append(ParentsMissing(result.peer, tuple(missing)))
-        writes.extend(healing)
-        if taken:
-            out.extend(self._store(result.peer, tuple(stored), taken, writes, ticket))
-        elif healing:
-            out.append(Persist(ticket, tuple(healing)))
+            self._sort(piece, entries, result.peer, sorted_, now_ms)
+        out.extend(PeerMisbehaved(result.peer, objection) for objection in sorted_.objections)
+        if sorted_.missing:
+            out.append(ParentsMissing(result.peer, tuple(sorted_.missing)))
+        if sorted_.taken:
+            out.extend(self._store(result.peer, sorted_, ticket))
+        elif sorted_.writes:
+            out.append(Persist(ticket, tuple(sorted_.writes)))
         elif not self._persisting:
             out.extend(self._verify_suspects())
         return out
+
+    def _sort(
+        self,
+        piece: BatchSlice,
+        entries: tuple[KnownEntry, ...],
+        peer: NodeId,
+        into: _Sorted,
+        now_ms: int,
+    ) -> None:
+        """Decide about each entry of a slice."""
+        chosen: list[int] = []
+        for position, known in enumerate(entries):
+            verdict = self._consider(known, peer)
+            if verdict is True:
+                chosen.append(position)
+            elif verdict is _CONTRADICTS:
+                self._suspects.append((peer, subset(piece, entries, [position])))
+            elif verdict is Refusal.MISSING_PARENTS:
+                into.missing[known.entry.file] = None
+            elif verdict is Refusal.DUPLICATE and known.entry.file in self.mending:
+                self.mending[known.entry.file] = now_ms
+                into.writes.append(PutEntries(subset(piece, entries, [position]), (known,)))
+            elif isinstance(verdict, str):
+                into.objections[verdict] = None
+        if chosen:
+            kept = tuple(entries[position] for position in chosen)
+            part = piece if len(kept) == len(entries) else subset(piece, entries, chosen)
+            into.slices.append(part)
+            into.writes.append(PutEntries(part, kept))
+            into.taken.extend(kept)
 
     def _verify_suspects(self) -> list[Job | Notice]:
         """Look again at what contradicts an entry that was not stored yet: now it is, or soon.
@@ -154,17 +169,11 @@ class Intake:
             self._recent.popitem(last=False)
         return True
 
-    def _store(
-        self,
-        peer: NodeId,
-        slices: tuple[BatchSlice, ...],
-        taken: list[KnownEntry],
-        writes: list[Write],
-        ticket: int,
-    ) -> list[Job | Notice]:
+    def _store(self, peer: NodeId, what: _Sorted, ticket: int) -> list[Job | Notice]:
+        taken, writes = what.taken, what.writes
         files = tuple(dict.fromkeys(known.entry.file for known in taken))
         self._ledger.begin_storing(taken)
-        self._persisting[ticket] = (peer, slices, tuple(taken))
+        self._persisting[ticket] = (peer, tuple(what.slices), tuple(taken))
         writes.extend(self._ledger.record_of(file) for file in files)
         out: list[Job | Notice] = []
         tree = tuple(known for known in taken if known.entry.file == TREE_FILE)

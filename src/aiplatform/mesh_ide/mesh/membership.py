@@ -384,7 +384,7 @@ class MembershipCore:
         jitter = int.from_bytes(digest, "big") % max(1, pause // 2)
         return jitter + (BACKOFF_FIRST_MS if self._me > peer else 0)
 
-    def on_message(
+    def on_message(  # noqa: PLR0911 - one line per message
         self, peer: NodeId, message: AnyMessage, now_ms: int
     ) -> list[MembershipOutput] | None:
         """Take a message; ``None``: it is not for membership."""

@@ -542,3 +542,4 @@ class NodeCore:
         self.ledger._check_invariants()  # noqa: SLF001 - one family
         self.membership._check_invariants()  # noqa: SLF001
         self.replication.fetcher._check_invariants()  # noqa: SLF001
+        self.workspace.folder.check_invariants()

@@ -93,7 +93,7 @@ class DocumentJobs:
         is_before: bool | None = False
         try:
             if item.base_before:
-                is_before = self._is_nearer_before(item, text)
+                is_before = self._is_from_before(item, text)
             if is_before is None:
                 return DerivedUpdate(file, DeriveOutcome.BASE_MISSING)
             if is_before:
@@ -127,8 +127,8 @@ class DocumentJobs:
             return None
         return self._texts.text_at(root, self._entries(lineage, heads), heads)
 
-    def _is_nearer_before(self, item: DeriveUpdate, text: str) -> bool | None:
-        """Return whether the text before our write explains the new one with fewer changes.
+    def _is_from_before(self, item: DeriveUpdate, text: str) -> bool | None:
+        """Return whether the writer had read what stood before our own last write.
 
         ``None``: one of the two texts cannot be had now.
         """
@@ -136,7 +136,7 @@ class DocumentJobs:
         before = self._text(item.lineage_before or item.lineage, item.base_before)
         if now is None or before is None:
             return None
-        return changed_characters(before, text) < changed_characters(now, text)
+        return had_read_before(before, now, text)
 
     def splice(self, job: SpliceText) -> TextSpliced:
         """Turn exact edits into operations and their content."""
@@ -217,6 +217,25 @@ class DocumentJobs:
                     problem = str(error)
                     refused.append(known.ref)
             return TreeImported(tuple(places), problem=problem, refused=tuple(refused))
+
+
+def had_read_before(before: str, now: str, new: str) -> bool:
+    """Return whether a writer's text was made from what stood before our write, not from ours.
+
+    A line that only one of the two has is what the writer must have read. Where the new text has
+    none of those, the text that explains it with fewer changes is taken, but what keeps nothing
+    of either (emptied, rewritten) is taken for a change of what stands there. Counting changed
+    characters alone was tried first: whoever deleted one of two lines that a peer had just
+    written was taken for somebody who had read neither.
+    """
+    lines, lines_before, lines_now = (set(text.splitlines()) for text in (new, before, now))
+    knew_now = bool(lines & (lines_now - lines_before))
+    knew_before = bool(lines & (lines_before - lines_now))
+    if knew_now != knew_before:
+        return knew_before
+    if not lines & lines_before:
+        return False
+    return changed_characters(before, new) < changed_characters(now, new)
 
 
 def changed_characters(old: str, new: str) -> int:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
-from aiplatform.mesh_ide.simulation.node import Factory
 from aiplatform.mesh_ide.simulation.oracle import FailedRunError
+from aiplatform.mesh_ide.simulation.parts import Factory
 from aiplatform.mesh_ide.simulation.scenarios import Run, run_seed
 
 _CHUNK = 4
 
 
-def verdict(seed: int, factory: Factory | None = None) -> tuple[int, str | None]:
+def judged(seed: int, factory: Factory | None = None) -> tuple[int, str | None]:
     """Return a seed and what broke in its world, if anything did."""
     try:
         run_seed(seed, factory)
@@ -25,11 +25,11 @@ def verdict(seed: int, factory: Factory | None = None) -> tuple[int, str | None]
     return seed, None
 
 
-def verdicts(
+def judgements(
     seeds: Iterable[int], jobs: int, factory: Factory | None = None
 ) -> Iterator[tuple[int, str | None]]:
-    """Yield the verdicts of seeds in order, computed by this many processes."""
-    judge: Callable[[int], tuple[int, str | None]] = partial(verdict, factory=factory)
+    """Yield what became of seeds in order, computed by this many processes."""
+    judge: Callable[[int], tuple[int, str | None]] = partial(judged, factory=factory)
     if jobs <= 1:
         yield from map(judge, seeds)
         return
@@ -39,15 +39,13 @@ def verdicts(
 
 def _show(seed: int) -> int:
     run = Run(seed, tracing=True)
-    problem = None
     try:
-        outcome = run.run()
+        verdict, status = f"passed: {run.run()}", 0
     except FailedRunError as error:
-        problem = str(error)
-    sys.stdout.write("\n".join(run.world.tracing or ()) + "\n")
-    sys.stdout.write(problem or f"passed: {outcome}")
-    sys.stdout.write("\n")
-    return 0 if problem is None else 1
+        verdict, status = str(error), 1
+    for line in (*(run.world.tracing or ()), verdict):
+        sys.stdout.write(f"{line}\n")
+    return status
 
 
 def main() -> int:
@@ -66,7 +64,7 @@ def main() -> int:
         first, count = arguments.seed, 1
     began = time.monotonic()
     failed = 0
-    for _, problem in verdicts(range(first, first + count), arguments.jobs):
+    for _, problem in judgements(range(first, first + count), arguments.jobs):
         if problem is not None:
             failed += 1
             sys.stdout.write(f"{problem}\n")

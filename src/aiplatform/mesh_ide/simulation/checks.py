@@ -19,7 +19,7 @@ from aiplatform.mesh_ide.documents.state import (
 from aiplatform.mesh_ide.model.enums import EntryKind, FileMode, SyncState
 from aiplatform.mesh_ide.model.ids import TREE_FILE, BlobHash, FileId, short
 from aiplatform.mesh_ide.ports.store import RecordKind
-from aiplatform.mesh_ide.simulation.oracle import repeated_in, tokens_of
+from aiplatform.mesh_ide.simulation.oracle import Tokens, repeated_in, tokens_of
 from aiplatform.mesh_ide.workspace.adapters.memory_disk import MemoryFile
 
 _state = msgspec.msgpack.Decoder(FileState)
@@ -127,7 +127,7 @@ def losses(world: World) -> Iterator[str]:
             seen |= tokens_of(content)
             twice = repeated_in(content) - world.oracle.may_return
             if twice:
-                yield f"file {short(state.file)} holds {sorted(twice)[0]!r} twice"
+                yield f"file {short(state.file)} holds {min(twice)!r} twice"
     for token, how in world.oracle.acknowledged.items():
         if token not in seen and token not in world.oracle.given_up:
             yield f"{token!r}, {how}, is lost"
@@ -154,19 +154,17 @@ def repetitions(world: World) -> Iterator[str]:
     node = members_of(world)[0]
     blobs = world.oracle.contents
     for file in sorted(node.core.ledger.files()):
-        content: dict[bytes, frozenset[bytes]] = {}
+        content: dict[bytes, Tokens] = {}
         brought: dict[tuple[bytes, bytes], int] = {}
         for known in node.store.entries_of(file):
             entry = known.entry
             result = blobs.get(entry.result) if entry.result is not None else b""
-            if result is None or entry.kind is EntryKind.DELETE:
-                content[known.ref.id] = frozenset()
+            if result is None:
+                continue  # a crash came before anybody could look at it
+            here = content[known.ref.id] = tokens_of(result)
+            if entry.kind is EntryKind.DELETE or any(p.id not in content for p in entry.parents):
                 continue
-            here = tokens_of(result)
-            content[known.ref.id] = here
-            before: set[bytes] = set()
-            for parent in entry.parents:
-                before |= content.get(parent.id, frozenset())
+            before = frozenset().union(*(content[parent.id] for parent in entry.parents))
             is_update = entry.kind is EntryKind.UPDATE
             lineage = entry.lineage if is_update else known.ref.id
             for token in here - before if is_update else here:

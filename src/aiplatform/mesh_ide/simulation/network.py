@@ -8,6 +8,7 @@ back, as QUIC does that sends again; whoever has given the link up meanwhile nev
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Final, Protocol
 
@@ -87,9 +88,8 @@ class Network:
         for near, far in [key for key in self._ends if key[0] == node]:
             link = self._ends.pop((near, far))
             link.ends.discard(near)
-            self._agenda.after(
-                IDLE_TIMEOUT_MS * US_PER_MS, lambda link=link, far=far, near=near: self._drop(link, far, near, "timed out")  # type: ignore[misc] # noqa: E501
-            )
+            give_up = partial(self._drop, link, far, near, "timed out")
+            self._agenda.after(IDLE_TIMEOUT_MS * US_PER_MS, give_up)
 
     def allow(self, node: NodeId) -> None:
         """End links that a node's changed list of peers forbids."""
@@ -147,7 +147,9 @@ class Network:
         if link is None:
             return
         link.ends.discard(near)
-        tell = self._bound(near, lambda: self._nodes[near].link_down(far, f"closed by us: {detail}"))
+        tell = self._bound(
+            near, lambda: self._nodes[near].link_down(far, f"closed by us: {detail}")
+        )
         self._agenda.after(0, tell)
         delay_us = self._one_way_us(near, far)
         if self.is_parted(near, far):
@@ -218,7 +220,7 @@ class Network:
         link.last_us[to, channel] = arrival_us
         self._schedule(link, sender, to, channel, frame, arrival_us)
 
-    def _schedule(  # noqa: PLR0913, PLR0917 - one frame's way
+    def _schedule(  # noqa: PLR0913 - one frame's way
         self,
         link: _Link,
         sender: NodeId,

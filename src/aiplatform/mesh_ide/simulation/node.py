@@ -8,23 +8,17 @@ sent piece by piece. A crash drops everything but the disk.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from aiplatform.mesh_ide.documents.engine.text import LoroTextEngine
 from aiplatform.mesh_ide.documents.engine.tree import LoroTreeEngine
 from aiplatform.mesh_ide.identity.keys import SigningKey
-from aiplatform.mesh_ide.identity.sessions import certify
 from aiplatform.mesh_ide.mesh.membership import AllowPeers, Dial, Disconnect
-from aiplatform.mesh_ide.model.entries import Principal
-from aiplatform.mesh_ide.model.enums import Channel, NodeType, PrincipalKind
-from aiplatform.mesh_ide.model.ids import TREE_FILE, BlobHash, NodeId, WorkspaceId
-from aiplatform.mesh_ide.model.messages import AnyMessage, Hello
-from aiplatform.mesh_ide.node import records
-from aiplatform.mesh_ide.node.core import NodeCore
-from aiplatform.mesh_ide.node.core_boot import Boot
+from aiplatform.mesh_ide.model.enums import Channel
+from aiplatform.mesh_ide.model.ids import BlobHash, NodeId
+from aiplatform.mesh_ide.model.messages import AnyMessage
 from aiplatform.mesh_ide.node.events import (
     Command,
     Event,
@@ -39,7 +33,6 @@ from aiplatform.mesh_ide.node.events import (
     Tick,
     Told,
 )
-from aiplatform.mesh_ide.node.jobs import JobRunner
 from aiplatform.mesh_ide.node.outgoing import blob_messages, entry_messages
 from aiplatform.mesh_ide.ports.jobs import (
     LANE_OF,
@@ -49,15 +42,15 @@ from aiplatform.mesh_ide.ports.jobs import (
     Lane,
     Persist,
 )
-from aiplatform.mesh_ide.ports.store import PutEntries, RecordKind
+from aiplatform.mesh_ide.ports.store import PutEntries
 from aiplatform.mesh_ide.replication.core import SendBlobs, SendEntries, SendMessage
+from aiplatform.mesh_ide.simulation.answers import Answers
 from aiplatform.mesh_ide.simulation.clock import US_PER_MS
-from aiplatform.mesh_ide.simulation.disk import SimulatedDisk
-from aiplatform.mesh_ide.simulation.network import address_of
+from aiplatform.mesh_ide.simulation.parts import boot_of
 from aiplatform.mesh_ide.storage.contents import ContentCache, StoreContents
 from aiplatform.mesh_ide.storage.errors import SimulatedDeathError
 from aiplatform.mesh_ide.storage.memory_disk import DiskFault as StoreFault
-from aiplatform.mesh_ide.workspace.adapters.memory_tree import MemoryFileTree, SimulatedCrashError
+from aiplatform.mesh_ide.workspace.adapters.memory_tree import SimulatedCrashError
 from aiplatform.mesh_ide.workspace.adapters.outcomes import Step
 
 if TYPE_CHECKING:
@@ -66,34 +59,6 @@ if TYPE_CHECKING:
 TICK_MS: Final = 100
 GROUP_COMMIT_MAX: Final = 8
 _STEPS: Final = tuple(Step)
-
-
-class Factory:
-    """Makes a node's parts; planted bugs replace single ones."""
-
-    def core(self, boot: Boot) -> NodeCore:
-        """Return the core."""
-        return NodeCore(boot)
-
-    def runner(self, node: SimulatedNode) -> JobRunner:
-        """Return what does the jobs."""
-        return JobRunner(
-            node.world.workspace,
-            node.session,
-            node.store,
-            node.contents,
-            node.tree,
-            LoroTextEngine(),
-            node.names,
-        )
-
-    def disk(self) -> SimulatedDisk:
-        """Return a machine's disk."""
-        return SimulatedDisk()
-
-    def tree(self, node: SimulatedNode) -> MemoryFileTree:
-        """Return what changes the working folder."""
-        return MemoryFileTree(node.disk.folder, node.contents)
 
 
 class OwnWrite(Struct, frozen=True):
@@ -153,9 +118,12 @@ class SimulatedNode:
         self._lanes: dict[Lane, deque[Job]] = {lane: deque() for lane in Lane}
         self._running: dict[Lane, Running] = {}
         self._last_us: dict[Lane, int] = dict.fromkeys(Lane, 0)
-        self._answers: dict[tuple[NodeId, Channel], deque[Iterator[AnyMessage]]] = {}
+        self._answers = Answers(
+            self._later,
+            lambda peer, channel, message: world.network.send(self.id, peer, channel, message),
+        )
         self._events_under_way = 0
-        self.core = world.factory.core(self._boot())
+        self.core = world.factory.core(boot_of(self))
         self.runner = world.factory.runner(self)
         self.core.load(self.now_ms())
         world.network.attach(self.id, self)
@@ -167,42 +135,6 @@ class SimulatedNode:
         if restored:
             self.post(FolderTouched(tuple(seen.path for seen in restored)))
         self._later(world.random.randrange(TICK_MS) * US_PER_MS, self._tick)
-
-    def _boot(self) -> Boot:
-        world = self.world
-        now_ms = self.now_ms()
-        certificate = certify(
-            node=self.key, session=self.session, workspace=world.workspace, started_ms=now_ms
-        )
-        hello = Hello(
-            workspace=world.workspace,
-            node=self.id,
-            name=self.name,
-            node_type=NodeType.LOCAL,
-            certificate=certificate,
-            addresses=(address_of(self.id),),
-            roster_digest=b"",
-            clock_ms=now_ms,
-        )
-        store = self.store
-        files = tuple(value for _, value in store.records(RecordKind.FILE))
-        stored = tuple(value for _, value in store.records(RecordKind.ROSTER))
-        return Boot(
-            workspace=WorkspaceId(world.workspace),
-            hello=hello,
-            principal=Principal(PrincipalKind.PERSON, self.name),
-            seed=world.new_seed(),
-            has_folder=True,
-            is_joining=not (self.has_joined or records.has_joined(store)),
-            roster=tuple(dict.fromkeys((*self.roster, *stored))),
-            certificates=records.certificates(store),
-            addresses={**self.known_addresses, **records.addresses(store)},
-            files=files,
-            disk=tuple(store.records(RecordKind.DISK)),
-            holds=tuple(value for _, value in store.records(RecordKind.HOLD)),
-            archived=tuple(sorted(store.held_blobs(records.named_blobs(files)))),
-            places=self.names.load(None, (k.entry.payload for k in store.entries_of(TREE_FILE))),
-        )
 
     def crash(self) -> None:
         """Die at once; jobs under way end anywhere."""
@@ -278,10 +210,10 @@ class SimulatedNode:
                 network.send(self.id, command.peer, command.channel, command.message)
             case SendEntries():
                 answer = entry_messages(self.store, command.wanted)
-                self._answer(command.peer, Channel.DOCUMENTS, answer)
+                self._answers.put(command.peer, Channel.DOCUMENTS, answer)
             case SendBlobs():
                 answer = blob_messages(self.contents, command.request, self._path_of)
-                self._answer(command.peer, Channel.BULK, answer)
+                self._answers.put(command.peer, Channel.BULK, answer)
             case Dial():
                 network.dial(self.id, command.peer)
             case AllowPeers():
@@ -308,9 +240,7 @@ class SimulatedNode:
     @property
     def is_idle(self) -> bool:
         """Return whether no job, result, answer or word of the watcher is under way."""
-        return not (
-            self._running or self._events_under_way or self._is_watch_due or any(self._answers.values())
-        )
+        return not (self._running or self._events_under_way or self._is_watch_due or self._answers)
 
     # --- lanes -------------------------------------------------------------------------------
 
@@ -325,7 +255,9 @@ class SimulatedNode:
             jobs.append(queue.popleft())
         self._running[lane] = Running(jobs)
         least, most = self.world.faults.job_ms
-        self._later(int(self.world.random.uniform(least, most) * US_PER_MS), lambda: self._end(lane))
+        self._later(
+            int(self.world.random.uniform(least, most) * US_PER_MS), lambda: self._end(lane)
+        )
 
     def _end(self, lane: Lane) -> None:
         jobs = self._running[lane].jobs
@@ -383,27 +315,6 @@ class SimulatedNode:
 
         self._later(delay_us, hand_over)
 
-    # --- long answers ------------------------------------------------------------------------
-
-    def _answer(self, peer: NodeId, channel: Channel, answer: Iterator[AnyMessage]) -> None:
-        waiting = self._answers.setdefault((peer, channel), deque())
-        waiting.append(answer)
-        if len(waiting) == 1:
-            self._later(US_PER_MS, lambda: self._send_piece(peer, channel, waiting))
-
-    def _send_piece(
-        self, peer: NodeId, channel: Channel, waiting: deque[Iterator[AnyMessage]]
-    ) -> None:
-        if not waiting or self._answers.get((peer, channel)) is not waiting:
-            return
-        message = next(waiting[0], None)
-        if message is None:
-            waiting.popleft()
-        else:
-            self.world.network.send(self.id, peer, channel, message)
-        if waiting:
-            self._later(US_PER_MS, lambda: self._send_piece(peer, channel, waiting))
-
     # --- the network speaks ------------------------------------------------------------------
 
     def link_up(self, peer: NodeId, address: str) -> None:
@@ -412,8 +323,7 @@ class SimulatedNode:
 
     def link_down(self, peer: NodeId, detail: str) -> None:
         """See ``Linked``."""
-        for key in [key for key in self._answers if key[0] == peer]:
-            del self._answers[key]
+        self._answers.drop(peer)
         self.post(LinkDown(peer, detail))
 
     def message(self, peer: NodeId, message: AnyMessage) -> None:

@@ -13,8 +13,9 @@ from aiplatform.mesh_ide.node.events import LookAgain, ReleaseHold
 from aiplatform.mesh_ide.simulation import checks
 from aiplatform.mesh_ide.simulation.clock import US_PER_MS
 from aiplatform.mesh_ide.simulation.faults import drawn
-from aiplatform.mesh_ide.simulation.node import Factory, SimulatedNode
+from aiplatform.mesh_ide.simulation.node import SimulatedNode
 from aiplatform.mesh_ide.simulation.oracle import FailedRunError
+from aiplatform.mesh_ide.simulation.parts import Factory
 from aiplatform.mesh_ide.simulation.users import OPERATIONS
 from aiplatform.mesh_ide.simulation.world import Options, World
 
@@ -139,7 +140,9 @@ class Run:
         if random.random() < faults.partition:
             sides = {node.id: random.randrange(2) for node in world.nodes}
             world.network.part(sides)
-            world.agenda.after(random.randint(100, 6000) * US_PER_MS, lambda: world.network.part({}))
+            world.agenda.after(
+                random.randint(100, 6000) * US_PER_MS, lambda: world.network.part({})
+            )
         if random.random() < faults.crash:
             self._crash(random.choice(world.nodes))
         if random.random() < faults.disk_full:
@@ -207,7 +210,9 @@ class Run:
             node.core.check_invariants()
             problems += islice(checks.false_claims(world, node), REPORTED_MAX)
         if world.oracle.open_requests:
-            problems.append(f"requests without an answer: {list(world.oracle.open_requests.values())}")
+            problems.append(
+                f"requests without an answer: {list(world.oracle.open_requests.values())}"
+            )
         if problems:
             raise FailedRunError("; ".join(problems))
 

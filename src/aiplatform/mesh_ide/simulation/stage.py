@@ -14,8 +14,9 @@ from aiplatform.mesh_ide.node.events import AddRosterRecords, GitMoved
 from aiplatform.mesh_ide.simulation import checks
 from aiplatform.mesh_ide.simulation.clock import US_PER_MS
 from aiplatform.mesh_ide.simulation.faults import CALM, Faults
-from aiplatform.mesh_ide.simulation.node import Factory, SimulatedNode
+from aiplatform.mesh_ide.simulation.node import SimulatedNode
 from aiplatform.mesh_ide.simulation.oracle import FailedRunError
+from aiplatform.mesh_ide.simulation.parts import Factory
 from aiplatform.mesh_ide.simulation.world import Options, World
 
 _STEP_MS = 100

@@ -50,7 +50,9 @@ class Users:
 
     def line(self) -> str:
         """Return a line with a token, unlike any other line."""
-        return f"{self._random.getrandbits(32):08x} {self.token()} {self._random.getrandbits(32):x}\n"
+        return (
+            f"{self._random.getrandbits(32):08x} {self.token()} {self._random.getrandbits(32):x}\n"
+        )
 
     def text(self, lines: int) -> bytes:
         """Return a text with a token in every line."""
@@ -63,7 +65,9 @@ class Users:
 
     # --- the folder --------------------------------------------------------------------------
 
-    def save(self, node: SimulatedNode, path: str, content: bytes, mode: FileMode | None = None) -> None:
+    def save(
+        self, node: SimulatedNode, path: str, content: bytes, mode: FileMode | None = None
+    ) -> None:
         """Write a file as a program does, in place or beside and renamed over."""
         folder = node.disk.folder
         standing = folder.find(path)

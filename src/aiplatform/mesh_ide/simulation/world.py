@@ -20,8 +20,9 @@ from aiplatform.mesh_ide.node.events import Command, Event
 from aiplatform.mesh_ide.simulation.clock import US_PER_MS, Agenda
 from aiplatform.mesh_ide.simulation.faults import CALM, Faults
 from aiplatform.mesh_ide.simulation.network import Network, address_of
-from aiplatform.mesh_ide.simulation.node import Factory, SimulatedNode
+from aiplatform.mesh_ide.simulation.node import SimulatedNode
 from aiplatform.mesh_ide.simulation.oracle import Oracle
+from aiplatform.mesh_ide.simulation.parts import Factory
 from aiplatform.mesh_ide.simulation.users import OPERATIONS, Users
 
 EPOCH_MS: Final = 1_800_000_000_000

@@ -62,6 +62,10 @@ def close(connection: Connection, code: CloseCode, detail: str) -> None:
     connection.close(int(code), _printable(detail).encode()[:DETAIL_CHARS_MAX])
 
 
+_OTHER_KEY: Final = "invalid peer certificate"
+"""What rustls says when the key at the other end is not the one that was dialled."""
+
+
 def explain(reason: str) -> Ended:
     """Return what iroh's ``close_reason`` or connect error means.
 
@@ -71,6 +75,8 @@ def explain(reason: str) -> Ended:
     if found is None:
         last = reason.strip().rpartition("\n")[2]  # iroh prints a chain of causes, the root last
         how = "no answer for 30 s" if last.endswith("timed out") else _printable(last)
+        if _OTHER_KEY in reason:
+            how = "another node answers at this address, so it is elsewhere now"
         return Ended(LinkEnd.LOST, how)
     words = _printable(found["reason"] or "")
     code = int(found["code"] or found["bare"])

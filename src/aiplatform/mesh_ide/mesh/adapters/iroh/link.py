@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from iroh import Connection, IrohError, RecvStream, SendStream
@@ -49,6 +50,9 @@ _PRIORITY: Final[dict[Channel, int]] = {
     Channel.DOCUMENTS: 1,
     Channel.BULK: 0,
 }
+
+
+_Work = Callable[[], Coroutine[None, None, None]]
 
 
 class Handshake(Struct, frozen=True):
@@ -108,11 +112,11 @@ class IrohLink:
     async def run(self) -> Ended | None:
         """Carry frames until the link is over; return why, or ``None`` after ``end``."""
         async with asyncio.TaskGroup() as group:
-            self._spawn(group, self._watch())
-            self._spawn(group, self._accept(group))
-            self._spawn(group, self._read(Channel.CONTROL, self._control_in))
+            self._spawn(group, self._watch)
+            self._spawn(group, partial(self._accept, group))
+            self._spawn(group, partial(self._read, Channel.CONTROL, self._control_in))
             for channel in Channel:
-                self._spawn(group, self._write(channel))
+                self._spawn(group, partial(self._write, channel))
             await self._over.wait()
             for task in self._tasks:
                 task.cancel()
@@ -142,16 +146,17 @@ class IrohLink:
             queued_bytes=sum(queue.queued_bytes for queue in self.queues.values()),
         )
 
-    def _spawn(self, group: asyncio.TaskGroup, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, group: asyncio.TaskGroup, work: _Work) -> None:
+        """Start a task; its work is made by the task itself, which may be cancelled before."""
         self._tasks.append(group.create_task(self._guard(work)))
 
-    async def _guard(self, work: Coroutine[None, None, None]) -> None:
+    async def _guard(self, work: _Work) -> None:
         """End the link when a task finds it over.
 
         Not by an error that ends the task group: its tracebacks would keep the streams alive.
         """
         try:
-            await work
+            await work()
         except LinkOverError as over:
             self._end_because(over.ended)
         except IrohError as error:
@@ -179,7 +184,7 @@ class IrohLink:
             if channel in seen:
                 raise LinkOverError(LinkEnd.FAULT, f"a second stream for {channel.name}")
             seen.add(channel)
-            self._spawn(group, self._read(channel, stream))
+            self._spawn(group, partial(self._read, channel, stream))
 
     async def _read(self, channel: Channel, stream: RecvStream) -> None:
         reader = FrameReader()
