@@ -70,6 +70,8 @@ class Applier:
         """Contents that stand nowhere in the folder and go into the archive when they come."""
         self._rootless: set[BlobHash] = set()
         """Contents that nobody sent for a while: what was built on them is asked for itself."""
+        self._doubted: set[BlobHash] = set()
+        """Contents that a write did not find where they are believed to be."""
         self.busy_bytes = 0
         self._refreshed_ms = 0
 
@@ -174,7 +176,8 @@ class Applier:
             self.consider(old_place)
             if path in self._busy or self._folder.path_of(state.file) == old_place:
                 return
-        if not (blob in self._ready or self._folder.holds(blob)):
+        is_here = self._folder.holds(blob) and blob not in self._doubted
+        if not (blob in self._ready or is_here):
             self._obtain(path, state, blob, size)
             return
         write = FileWrite(
@@ -259,6 +262,7 @@ class Applier:
             self.wanted.pop(blob, None)
             self._unmergeable.clear()
             self._rootless.discard(blob)
+            self._doubted.discard(blob)
             if blob in self._waiting:
                 self._ready.add(blob)
                 paths.extend(self._waiting.pop(blob))
@@ -311,6 +315,10 @@ class Applier:
             else:
                 self.failed[path] = (now_ms, outcome.problem or "the disk refused")
                 again.remove(path)
+                blob = planned.write.blob
+                if blob is not None and blob not in self._folder.archived:
+                    # Perhaps no file holds it any more that is believed to: ask others.
+                    self._doubted.add(blob)
         return again, unexpected
 
     def _displaced_to(self, old: Standing | None, new: Standing | None) -> list[str]:
@@ -337,6 +345,7 @@ class Applier:
         if now_ms - self._refreshed_ms >= RETRY_WANT_MS:
             self._refreshed_ms = now_ms
             self._unmergeable.clear()
+            self._doubted.clear()
             for paths in self._waiting.values():
                 waiting.extend(paths)
             self._waiting.clear()

@@ -295,6 +295,10 @@ class Observer:
             return self._submit_edit(edit, b"", now_ms)
         root = known.root(standing.lineage)
         if not (seen.is_text and root.is_text):
+            if edit.base_before and not set(edit.base_before) & set(known.refs()):
+                # Nothing tells what a writer of bytes had read: beside our write, not on top.
+                edit.base, edit.lineage = edit.base_before, edit.lineage_before
+                edit.inference = BaseInference.BEFORE_OUR_WRITE
             return self._submit_edit(edit, None, now_ms)
         before = known.root(edit.lineage_before)
         is_other = before.ref != root.ref

@@ -113,7 +113,8 @@ class MemoryFileTree:
             return None
         if self._is_plain_move(write):
             return None
-        chunks = contents.chunks(write.blob, write.moved_from or write.path)
+        hint = write.moved_from or (write.path if write.blob == write.expected else None)
+        chunks = contents.chunks(write.blob, hint)
         if chunks is None:
             raise UnavailableError("its content is not on this machine yet")
         content = b"".join(chunks)
