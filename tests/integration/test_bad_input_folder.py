@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from aiplatform.mesh_ide.node.events import RejectHold
 from tests.integration.kit import Node, converged, run, two_nodes, until
@@ -212,9 +209,6 @@ print("done")
 """
 
 
-@pytest.mark.skipif(
-    os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may read everything"
-)
 def test_a_folder_without_permission_is_listed_and_nothing_in_it_is_deleted(
     tmp_path: Path,
 ) -> None:

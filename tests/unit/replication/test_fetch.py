@@ -14,6 +14,7 @@ from hypothesis.stateful import (
 )
 
 from aiplatform.mesh_ide.model.ids import BlobHash, NodeId
+from aiplatform.mesh_ide.model.messages import BlobRequest
 from aiplatform.mesh_ide.replication.fetch import (
     BLOBS_PER_REQUEST_MAX,
     STALL_MS,
@@ -191,6 +192,15 @@ def test_only_parts_of_what_is_missing_with_its_size_are_expected() -> None:
     fetcher = fetching(ANNA, size=10)
     answers = [fetcher.expects(blob(0), 10), fetcher.expects(blob(0), 11)]
     assert [*answers, fetcher.expects(blob(1), 10)] == [True, False, None]
+
+
+def test_a_large_content_goes_on_where_it_broke_off() -> None:
+    """Whoever is asked next sends from the first chunk that is not kept."""
+    fetcher = fetching(ANNA, BEN, size=40 * MIB)
+    asked(fetcher)
+    fetcher.kept([(blob(0), 17), (blob(9), 1)])
+    fetcher.drop_peer(ANNA)
+    assert fetcher.requests(0) == [(BEN, BlobRequest(((blob(0), 40 * MIB, 17),)))]
 
 
 # --- any sequence --------------------------------------------------------------------------------

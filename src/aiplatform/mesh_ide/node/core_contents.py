@@ -40,6 +40,8 @@ class Arrivals:
         if not result.corrupt:
             return []
         self._fetcher.missing(result.peer, result.corrupt)
+        # Thrown away as a whole: whoever is asked next begins anew.
+        self._fetcher.kept([(blob, 0) for blob in result.corrupt])
         label, content = self._membership.label(result.peer), short(result.corrupt[0])
         text = f"{label} sent bytes that are not the content {content}; others are asked for it"
         if result.problem is not None:

@@ -164,6 +164,8 @@ class StoringJobs:
             except (StorageFullError, StorageReadOnlyError) as error:
                 problem = str(error)
                 corrupt.append(part.blob)
+        for blob in (*complete, *corrupt):
+            partial.pop(blob, None)
         return PartsReceived(
             job.peer, tuple(complete), tuple(corrupt), problem, tuple(partial.items())
         )
