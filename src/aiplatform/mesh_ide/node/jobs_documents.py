@@ -240,9 +240,11 @@ def had_read_before(before: str, now: str, new: str, *, is_same_text: bool) -> b
     knew_before = bool(lines & (lines_before - lines_now))
     if knew_now != knew_before:
         return knew_before
-    if not lines & lines_before:
+    changed_since_now = changed_characters(now, new)
+    kept_of_now = (len(now) + len(new) - changed_since_now) // 2
+    if not lines & lines_before and 2 * kept_of_now <= len(now):
         return is_same_text
-    return changed_characters(before, new) < changed_characters(now, new)
+    return changed_characters(before, new) < changed_since_now
 
 
 def changed_characters(old: str, new: str) -> int:

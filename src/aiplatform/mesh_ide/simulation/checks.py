@@ -135,8 +135,9 @@ def losses(world: World) -> Iterator[str]:
 
 
 def _copied(world: World) -> set[bytes]:
-    """Return tokens that were in several files: renamed over another, or written anew after one
-    of them was deleted. They can come into a text a second time from outside it.
+    """Return tokens that were in several files, and can come into a text from outside it.
+
+    That is so where a file was renamed over another, or written anew after it was deleted.
     """
     node = members_of(world)[0]
     home: dict[bytes, FileId] = {}
