@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,14 @@ MESH = [sys.executable, "-m", "aiplatform.mesh_ide.cli.main"]
 TIMEOUT_S = 40.0
 
 
+def _free_port() -> int:
+    """Return a UDP port that nobody uses now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
 class Machine:
     """One user on one machine: its own state, keys and sockets."""
 
@@ -37,6 +46,9 @@ class Machine:
             "XDG_CONFIG_HOME": str(self.root / "config"),
             "XDG_RUNTIME_DIR": str(self.root / "run"),
             "MESH_LISTEN": "loopback",
+            # A port of its own: with the default one, tests that run side by side take each
+            # other's while a node is down, and two nodes that both moved never meet again.
+            "MESH_PORT": str(_free_port()),
             "COLUMNS": "200",
         }
         for folder in (self.folder, self.root / "run"):

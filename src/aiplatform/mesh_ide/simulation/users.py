@@ -217,7 +217,8 @@ class Users:
             if not (is_calm and is_recent):
                 # Whoever read what stood there two versions ago cannot be understood: what came
                 # since may go, and what went since may come back, beside its first copy too.
-                self._oracle.gave_up(unseen)
+                older = tokens_of(write.before) if write is not None else frozenset()
+                self._oracle.gave_up(unseen | (older - tokens_of(read)))
                 self._oracle.may_return.update(tokens_of(read) if read != standing else ())
             self._oracle.may_return.update(tokens_of(read) - tokens_of(standing))
             self.save(node, path, content)
