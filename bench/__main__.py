@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -62,7 +63,9 @@ def _plan(arguments: argparse.Namespace) -> Plan:
 def main() -> int:
     """Run what was asked for; return the exit code."""
     arguments = _arguments()
-    report = run_all(_plan(arguments))
+    # As an interruption: what was started is ended, and scratch folders go.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    report = run_all(_plan(arguments), lambda report: report.write(arguments.output))
     report.write(arguments.output)
     for title, facts in (("machine", report.machine), ("versions", report.versions)):
         print(f"{title}: " + "; ".join(f"{name}: {fact}" for name, fact in facts.items()))

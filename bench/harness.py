@@ -73,7 +73,8 @@ class Plan:
         places: folders on the file systems to measure; everything made there is removed.
         edits: how many saved lines and live edits of ours to time.
         edits_of_others: and saved lines of the other programs, some of which take a second each.
-        rounds: how often to repeat the first synchronisation; the median counts.
+        rounds: how often to repeat the first synchronisation on the first place; the median
+            counts. On the others, which no target is for, it is done once.
     """
 
     peers: Sequence[type[Peer]]
@@ -84,19 +85,26 @@ class Plan:
     rounds: int
 
 
-def run_all(plan: Plan) -> Report:
-    """Measure every installed program on every tree in every place."""
+def run_all(plan: Plan, done: Callable[[Report], None]) -> Report:
+    """Measure every installed program on every tree in every place.
+
+    Args:
+        plan: what to measure.
+        done: is given the report after each tree: a run that is interrupted leaves what it has.
+    """
     versions = {peer.name: peer.version() or "not installed" for peer in plan.peers}
     report = Report(machine=describe_machine(), versions=versions)
     for place in plan.places:
+        rounds = plan.rounds if place == plan.places[0] else 1
         for tree in plan.trees:
             with _scratch(place) as scratch:
-                _run_tree(report, plan, tree, scratch)
+                _run_tree(report, plan, tree, rounds, scratch)
+            done(report)
     report.machine["load at end"] = " ".join(f"{load:.1f}" for load in os.getloadavg())
     return report
 
 
-def _run_tree(report: Report, plan: Plan, tree: str, scratch: Path) -> None:
+def _run_tree(report: Report, plan: Plan, tree: str, rounds: int, scratch: Path) -> None:
     """Measure all programs, one after another in each round.
 
     In turns, because the first one to fill a virtual machine's memory pays for the pages that all
@@ -110,12 +118,12 @@ def _run_tree(report: Report, plan: Plan, tree: str, scratch: Path) -> None:
     figures: dict[tuple[str, str], list[float]] = {}
     notes: dict[tuple[str, str], str] = {}
     going = [peer for peer in plan.peers if peer.version() is not None]
-    for number in range(1, plan.rounds + 1):
+    for number in range(1, rounds + 1):
         for make_peer in list(going):
             with _scratch(scratch) as own:
                 peer = _prepared(make_peer, original, own)
                 stages = _Stages(
-                    is_last=number == plan.rounds,
+                    is_last=number == rounds,
                     is_live=tree == plan.trees[0],
                     edits=plan.edits if make_peer.name == OURS else plan.edits_of_others,
                 )
