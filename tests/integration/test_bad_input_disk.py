@@ -138,7 +138,9 @@ def test_a_full_disk_under_the_folder_is_a_problem_of_those_files_alone(
             assert alpha.is_serving
             ballast.unlink()
             await until(lambda: alpha.read("big.bin") == beta.read("big.bin"), "it arrives", 12.0)
-            assert "big.bin" not in alpha.core.workspace.applier.failed
+            await until(
+                lambda: "big.bin" not in alpha.core.workspace.applier.failed, "nothing is named"
+            )
 
     run(work())
 
