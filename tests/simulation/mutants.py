@@ -267,27 +267,27 @@ def believe_disappearances(core: NodeCore) -> None:
 
 def never_before(core: NodeCore) -> None:
     """Take it that every program has read what stands on the disk now."""
-    observer = core.workspace._observer
-    kind = type(observer)
+    edits = core.workspace._edits
+    kind = type(edits)
 
     class Naive(kind):  # type: ignore[misc, valid-type]
         def _inferred(self, seen, state, now_ms):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
             return super()._inferred(seen, replace(state, before=None), now_ms)
 
-    observer.__class__ = Naive
+    edits.__class__ = Naive
 
 
 def git_like_others(core: NodeCore) -> None:
     """Treat what git writes like the writes of programs that had read what stood before."""
-    observer = core.workspace._observer
-    kind = type(observer)
+    edits = core.workspace._edits
+    kind = type(edits)
 
     class Blind(kind):  # type: ignore[misc, valid-type]
         def _inferred(self, seen, state, now_ms):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
             self.git_moved_ms = -(10**9)
             return super()._inferred(seen, state, now_ms)
 
-    observer.__class__ = Blind
+    edits.__class__ = Blind
 
 
 # --- replication ---------------------------------------------------------------------------------

@@ -148,6 +148,33 @@ def test_without_the_inference_the_formatter_would_win() -> None:
     assert stage.text(1, "a.txt") == "formatted\none\ntwo\n"
 
 
+def test_deleting_a_line_that_a_peer_just_wrote_deletes_it() -> None:
+    """Whoever deletes one of two fresh lines has read both: one goes, the other stays."""
+    stage = two_in_step(a="one\n")
+    stage.save(1, "a.txt", "one\nfirst fresh line\nsecond\n")
+    stage.wait(400)
+    stage.save(0, "a.txt", "one\nsecond\n")
+    stage.settle()
+
+    assert stage.text(1, "a.txt") == "one\nsecond\n"
+
+
+def test_bytes_saved_right_after_our_write_stand_beside_it() -> None:
+    """Nothing tells what a writer of bytes had read: both versions are kept as a conflict."""
+    stage = Stage(2)
+    stage.save(0, "a.bin", b"\0one")
+    stage.start()
+    stage.settle()
+    stage.save(1, "a.bin", b"\0theirs")
+    stage.wait(400)
+    stage.save(0, "a.bin", b"\0mine")
+    stage.settle()
+
+    head = stage.head(1, "a.bin")
+    assert head is not None
+    assert len(head.rivals) == 1
+
+
 def git_after_a_write(factory: Factory | None = None) -> Stage:
     """Let git restore an old version right after a peer's edit was written."""
     stage = two_in_step(factory, a="one\ntwo\n")

@@ -26,6 +26,7 @@ from aiplatform.mesh_ide.ports.jobs import (
 )
 from aiplatform.mesh_ide.workspace.core_apply import Applier
 from aiplatform.mesh_ide.workspace.core_deletions import Deletions
+from aiplatform.mesh_ide.workspace.core_edits import Edits
 from aiplatform.mesh_ide.workspace.core_observe import Observer
 from aiplatform.mesh_ide.workspace.folder import Folder
 from aiplatform.mesh_ide.workspace.records import DiskState, Standing
@@ -68,6 +69,7 @@ class Bench:
         self.observer = Observer(
             self.ledger, self.authoring, self.folder, PERSON, self._new_file_id
         )
+        self.changes = Edits(self.ledger, self.observer, self.folder, PERSON)
         self.deletions = Deletions(self.ledger, self.observer, self.folder, PERSON)
         self.applier = Applier(self.ledger, self.folder)
         self.sealed: list[KnownEntry] = []
@@ -198,8 +200,8 @@ def entries(bench: Bench) -> list[KnownEntry]:
 def edit(bench: Bench, observation: Observation, now_ms: int = NOW_MS) -> list[DeriveUpdate]:
     """Let a known path be seen with another content; returns what is to be derived."""
     state = bench.disk(observation.path)
-    bench.run(bench.observer.take_edit(observation, state, now_ms))
-    jobs = only(bench.observer.take_derivations(), DeriveUpdates)
+    bench.run(bench.changes.take_edit(observation, state, now_ms))
+    jobs = only(bench.changes.take_derivations(), DeriveUpdates)
     return [item for job in jobs for item in job.items]
 
 
@@ -214,4 +216,4 @@ def derived(
     """Answer a derivation."""
     payload = b"operations" if outcome is DeriveOutcome.DERIVED else b""
     answer = DerivedUpdate(item.lineage.file, outcome, payload, is_from_before=is_from_before)
-    bench.run(bench.observer.on_derived(UpdatesDerived((item,), (answer,)), now_ms))
+    bench.run(bench.changes.on_derived(UpdatesDerived((item,), (answer,)), now_ms))

@@ -17,7 +17,7 @@ from aiplatform.mesh_ide.ports.jobs import (
     DeriveUpdate,
     DeriveUpdates,
 )
-from aiplatform.mesh_ide.workspace.core_observe import DERIVATIONS_PER_JOB_MAX
+from aiplatform.mesh_ide.workspace.core_edits import DERIVATIONS_PER_JOB_MAX
 from aiplatform.mesh_ide.workspace.records import (
     BASE_PATIENCE_MS,
     GIT_ACTIVE_MS,
@@ -260,7 +260,7 @@ def test_a_content_that_is_gone_before_it_was_read_is_looked_at_again() -> None:
     bench.stand("a", 1)
     (item,) = edit(bench, seen("a", "two", inode=1))
     derived(bench, item, DeriveOutcome.CONTENT_MISSING)
-    assert (entries(bench), bench.ledger.claimed, bench.observer.deriving) == ([], 0, 0)
+    assert (entries(bench), bench.ledger.claimed, bench.changes.deriving) == ([], 0, 0)
     assert list(bench.observer.look_again) == ["a"]
 
 
@@ -281,10 +281,10 @@ def test_derivations_come_in_bounded_jobs() -> None:
     for number in range(1, 101):
         bench.stand(f"{number}", number, f"text {number}")
         observation = seen(f"{number}", f"edited {number}", number)
-        bench.observer.take_edit(observation, bench.disk(f"{number}"), NOW_MS)
-    sizes = [len(job.items) for job in only(bench.observer.take_derivations(), DeriveUpdates)]
+        bench.changes.take_edit(observation, bench.disk(f"{number}"), NOW_MS)
+    sizes = [len(job.items) for job in only(bench.changes.take_derivations(), DeriveUpdates)]
     assert sizes == [DERIVATIONS_PER_JOB_MAX, 100 - DERIVATIONS_PER_JOB_MAX]
-    assert bench.observer.deriving == 100
+    assert bench.changes.deriving == 100
 
 
 # --- what the writer had read --------------------------------------------------------------------
@@ -335,7 +335,7 @@ def test_later_or_by_git_the_current_state_is_the_base(cause: str) -> None:
     overwritten(bench)
     now_ms = NOW_MS + (OWN_WRITE_MS if cause == "long after" else 0)
     if cause == "git":
-        bench.observer.git_moved_ms = now_ms - GIT_ACTIVE_MS + 1
+        bench.changes.git_moved_ms = now_ms - GIT_ACTIVE_MS + 1
     (item,) = edit(bench, seen("a", "mine", inode=1), now_ms)
     assert (item.base, item.base_before) == (base_of(bench.state(1)), ())
     derived(bench, item)
@@ -359,11 +359,11 @@ def test_a_missing_base_is_wanted_and_derived_from_once_it_came() -> None:
     """The edit waits, claimed; other contents do not wake it."""
     bench = Bench()
     item = baseless(bench)
-    assert bench.observer.bases_wanted == {blob("one"): (FILE, 3)}
-    bench.observer.retry_baseless(frozenset({blob("other")}), NOW_MS)
-    assert bench.observer.take_derivations() == []
-    bench.observer.retry_baseless(frozenset({blob("one")}), NOW_MS)
-    assert bench.observer.take_derivations() == [DeriveUpdates((item,))]
+    assert bench.changes.bases_wanted == {blob("one"): (FILE, 3)}
+    bench.changes.retry_baseless(frozenset({blob("other")}), NOW_MS)
+    assert bench.changes.take_derivations() == []
+    bench.changes.retry_baseless(frozenset({blob("one")}), NOW_MS)
+    assert bench.changes.take_derivations() == [DeriveUpdates((item,))]
     derived(bench, item)
     assert [known.entry.kind for known in entries(bench)] == [EntryKind.UPDATE]
 
@@ -372,11 +372,11 @@ def test_a_base_that_nobody_sends_makes_a_replace() -> None:
     """Patience ends; the content stands on its own, nothing is guessed."""
     bench = Bench()
     item = baseless(bench)
-    bench.observer.retry_baseless(None, NOW_MS + BASE_PATIENCE_MS - 1)
-    assert bench.observer.take_derivations() == []
+    bench.changes.retry_baseless(None, NOW_MS + BASE_PATIENCE_MS - 1)
+    assert bench.changes.take_derivations() == []
     late_ms = NOW_MS + BASE_PATIENCE_MS
-    bench.observer.retry_baseless(None, late_ms)
-    assert len(bench.observer.take_derivations()) == 1
+    bench.changes.retry_baseless(None, late_ms)
+    assert len(bench.changes.take_derivations()) == 1
     derived(bench, item, DeriveOutcome.BASE_MISSING, late_ms)
     assert [known.entry.kind for known in entries(bench)] == [EntryKind.REPLACE]
     assert bench.ledger.claimed == 0

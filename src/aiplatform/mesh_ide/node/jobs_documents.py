@@ -136,7 +136,7 @@ class DocumentJobs:
         before = self._text(item.lineage_before or item.lineage, item.base_before)
         if now is None or before is None:
             return None
-        return had_read_before(before, now, text, is_same_text=item.lineage_before is None)
+        return had_read_before(before, now, text, is_before_open=item.is_before_open)
 
     def splice(self, job: SpliceText) -> TextSpliced:
         """Turn exact edits into operations and their content."""
@@ -219,21 +219,20 @@ class DocumentJobs:
             return TreeImported(tuple(places), problem=problem, refused=tuple(refused))
 
 
-def had_read_before(before: str, now: str, new: str, *, is_same_text: bool) -> bool:
+def had_read_before(before: str, now: str, new: str, *, is_before_open: bool) -> bool:
     """Return whether a writer's text was made from what stood before our write, not from ours.
 
     A line that only one of the two has is what the writer must have read. Where the new text has
     none of those, the text that explains it with fewer changes is taken. What keeps nothing of
-    either (emptied, rewritten) is put beside our write, where that changed the same text, so that
-    nothing unseen goes with it. Counting changed characters alone was tried first: whoever
-    deleted one of two lines that a peer had just written was taken for somebody who had read
-    neither.
+    either (emptied, rewritten) is put beside our write, so that nothing unseen goes with it.
+    Counting changed characters alone was tried first: whoever deleted one of two lines that a
+    peer had just written was taken for somebody who had read neither.
 
     Args:
         before: what stood there before our last write.
         now: what we wrote.
         new: what the writer wrote.
-        is_same_text: both are versions of one lineage, the later built on the earlier.
+        is_before_open: what stood before is a side of a conflict, unseen by who reads ours.
     """
     lines, lines_before, lines_now = (set(text.splitlines()) for text in (new, before, now))
     knew_now = bool(lines & (lines_now - lines_before))
@@ -243,7 +242,7 @@ def had_read_before(before: str, now: str, new: str, *, is_same_text: bool) -> b
     changed_since_now = changed_characters(now, new)
     kept_of_now = (len(now) + len(new) - changed_since_now) // 2
     if not lines & lines_before and 2 * kept_of_now <= len(now):
-        return is_same_text
+        return not is_before_open
     return changed_characters(before, new) < changed_since_now
 
 

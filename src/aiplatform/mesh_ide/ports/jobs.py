@@ -127,6 +127,10 @@ class DeriveUpdate(Struct, frozen=True):
     lineage_before: TextLineage | None = None
     """Where ``base_before`` belongs to another lineage (our last write brought a rewrite)."""
 
+    is_before_open: bool = False
+    """``base_before`` is a side of a conflict still, or another file's: what is built on it takes
+    away what the writer need not have seen."""
+
 
 class DeriveOutcome(Enum):
     """How a derivation ended."""

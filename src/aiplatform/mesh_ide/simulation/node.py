@@ -143,6 +143,7 @@ class SimulatedNode:
         self.world.trace("crash", self.name)
         self.is_running = False
         self.world.oracle.on_crash(self)
+        self.world.users.on_crash(self)
         self._end_jobs()
         self.disk.crash(self.world.random)
         self.world.network.crash(self.id)

@@ -15,7 +15,7 @@ from aiplatform.mesh_ide.ports.engine import Splice
 from aiplatform.mesh_ide.ports.errors import StorageFullError
 from aiplatform.mesh_ide.ports.store import PutBlob
 from aiplatform.mesh_ide.simulation.clock import US_PER_MS
-from aiplatform.mesh_ide.simulation.oracle import tokens_of
+from aiplatform.mesh_ide.simulation.oracle import Tokens, tokens_of
 from aiplatform.mesh_ide.workspace.adapters.memory_disk import MemoryFile
 
 if TYPE_CHECKING:
@@ -31,6 +31,9 @@ node takes its word (``OWN_WRITE_MS``, less what watcher and jobs take)."""
 _GIT_MS: Final = 2500
 """So long a write counts as git's (``GIT_ACTIVE_MS``, and what watcher and jobs take)."""
 
+_LOOKED_AT_MS: Final = 2000
+"""After this the node has seen a save, and written an entry that is on its disk."""
+
 Operation = Callable[["Users", "SimulatedNode"], None]
 
 
@@ -41,6 +44,7 @@ class Users:
         self._world = world
         self._random = random
         self._oracle = world.oracle
+        self._stale: dict[tuple[str, str], tuple[int, Tokens]] = {}
 
     # --- words -------------------------------------------------------------------------------
 
@@ -75,6 +79,7 @@ class Users:
             return
         if isinstance(standing, MemoryFile) and standing.mode is FileMode.SYMLINK:
             return
+        self._touched(node, path)
         self._oracle.wrote(content)
         self._world.trace("save", node.name, path, content)
         if mode is None:
@@ -84,6 +89,22 @@ class Users:
         else:
             folder.write(path, content, mode)
         node.folder_changed()
+
+    def _touched(self, node: SimulatedNode, path: str = "") -> None:
+        """Give up what a stale save left out, if something comes before the node looked at it.
+
+        ``path``: what is touched, a file or a folder; empty: everything (the node dies).
+        """
+        for key, (at_us, unseen) in list(self._stale.items()):
+            name, one = key
+            if name == node.name and (not path or one == path or one.startswith(path + "/")):
+                del self._stale[key]
+                if self._world.agenda.now_us - at_us < _LOOKED_AT_MS * US_PER_MS:
+                    self._oracle.gave_up(unseen)
+
+    def on_crash(self, node: SimulatedNode) -> None:
+        """Take note that a node dies."""
+        self._touched(node)
 
     def _texts(self, node: SimulatedNode) -> list[str]:
         return [path for path in node.disk.folder.files() if path.endswith(".txt")]
@@ -143,6 +164,7 @@ class Users:
             path = self._random.choice(paths)
             self._oracle.gave_up(tokens_of(node.disk.folder.read(path)))
             self._world.trace("remove", node.name, path)
+            self._touched(node, path)
             node.disk.folder.remove(path)
             node.folder_changed()
 
@@ -152,6 +174,7 @@ class Users:
         if is_inside or folder.find(new) is not None or folder.blocker(new) is not None:
             return
         self._world.trace("rename", node.name, old, new)
+        self._touched(node, old)
         folder.rename(old, new)
         node.folder_changed()
 
@@ -210,7 +233,6 @@ class Users:
                 write is not None
                 and self._world.agenda.now_us - write.at_us < _STALE_MS * US_PER_MS
                 and (write.before, write.after) == (read, standing)
-                and not self._is_other_file(node, path)
             )
             is_git = self._world.agenda.now_us - node.git_us < _GIT_MS * US_PER_MS
             is_calm = node.is_running and node.incarnation == incarnation and not is_git
@@ -222,20 +244,9 @@ class Users:
                 self._oracle.may_return.update(tokens_of(read) if read != standing else ())
             self._oracle.may_return.update(tokens_of(read) - tokens_of(standing))
             self.save(node, path, content)
+            self._stale[node.name, path] = (self._world.agenda.now_us, unseen)
 
         self._world.agenda.after(delay_ms * US_PER_MS, format_now)
-
-    @staticmethod
-    def _is_other_file(node: SimulatedNode, path: str) -> bool:
-        """Return whether the node's last write put another file in the place of the one read.
-
-        That happens when two files claim one path. A stale save is then taken for an edit of the
-        file that stands there; what that file held stays in its history.
-        """
-        state = node.core.workspace.folder.get(path)
-        if state is None or state.now is None or state.before is None:
-            return False
-        return state.now.file != state.before.file
 
     def check_out(self, node: SimulatedNode) -> None:
         """Rewrite several files at once, as git does."""

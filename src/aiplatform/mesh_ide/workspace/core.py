@@ -36,6 +36,7 @@ from aiplatform.mesh_ide.ports.jobs import (
 from aiplatform.mesh_ide.ports.store import Write
 from aiplatform.mesh_ide.workspace.core_apply import Applier
 from aiplatform.mesh_ide.workspace.core_deletions import Deletions
+from aiplatform.mesh_ide.workspace.core_edits import Edits
 from aiplatform.mesh_ide.workspace.core_observe import Observer
 from aiplatform.mesh_ide.workspace.folder import Folder
 from aiplatform.mesh_ide.workspace.notices import (
@@ -85,6 +86,7 @@ class WorkspaceCore:
         self._ledger = ledger
         self._new_ticket = new_ticket
         self._observer = Observer(ledger, authoring, self.folder, principal, new_file_id)
+        self._edits = Edits(ledger, self._observer, self.folder, principal)
         self.deletions = Deletions(ledger, self._observer, self.folder, principal)
         self.applier = Applier(ledger, self.folder)
         self._dirty: dict[str, None] = {}
@@ -145,7 +147,7 @@ class WorkspaceCore:
             + len(self._dirty)
             + len(self._to_observe)
             + len(self._observer.look_again)
-            + self._observer.deriving
+            + self._edits.deriving
             + len(self.deletions.vanished)
             + int(self._is_scanning or self._is_observing)
         )
@@ -159,7 +161,7 @@ class WorkspaceCore:
 
     def git_moved(self, now_ms: int) -> Out:
         """Git moved HEAD or the index: what follows is its doing."""
-        self._observer.git_moved_ms = now_ms
+        self._edits.git_moved_ms = now_ms
         return self._flush()
 
     def on_scanned(self, result: FolderScanned, now_ms: int) -> Out:
@@ -237,7 +239,7 @@ class WorkspaceCore:
             return []
         self.deletions.came_back(seen.path)
         if state.now.blob != seen.blob or state.now.mode != seen.stat.mode:
-            return list(self._observer.take_edit(seen, state, now_ms))
+            return list(self._edits.take_edit(seen, state, now_ms))
         if state.stat != seen.stat:
             self.folder.put(seen.path, replace(state, stat=seen.stat))
         return []
@@ -339,7 +341,7 @@ class WorkspaceCore:
 
     def on_derived(self, result: UpdatesDerived, now_ms: int) -> Out:
         """Operations of edits are known."""
-        return self._observer.on_derived(result, now_ms) + self._flush()
+        return self._edits.on_derived(result, now_ms) + self._flush()
 
     def on_materialised(self, result: Materialised, now_ms: int) -> Out:
         """Merged contents are at hand (or cannot be had yet)."""
@@ -380,7 +382,7 @@ class WorkspaceCore:
         arrived = tuple(blobs)
         for path in self.applier.on_content(arrived):
             self._dirty[path] = None
-        self._observer.retry_baseless(frozenset(arrived), now_ms)
+        self._edits.retry_baseless(frozenset(arrived), now_ms)
         shelved = [blob for blob in arrived if blob in self.applier.shelf]
         out: Out = []
         if shelved:
@@ -466,7 +468,7 @@ class WorkspaceCore:
             self._to_observe["."] = None
         self._dirty.update(dict.fromkeys(self.applier.take_retries(now_ms)))
         self._look_again()
-        self._observer.retry_baseless(None, now_ms)
+        self._edits.retry_baseless(None, now_ms)
         out.extend(self._flush())
         out.extend(self._archive(now_ms, is_busy=is_busy))
         if self.folder.has_unsaved() or self.deletions.unsaved:
@@ -509,11 +511,11 @@ class WorkspaceCore:
             if not self.deletions.is_waiting(path):
                 self.applier.consider(path)
         out.extend(self.archive_roots())
-        out.extend(self._observer.take_derivations())
-        for blob, (file, size) in self._observer.bases_wanted.items():
+        out.extend(self._edits.take_derivations())
+        for blob, (file, size) in self._edits.bases_wanted.items():
             self.applier.shelf[blob] = file
             self.applier.wanted[blob] = (file, size)
-        self._observer.bases_wanted.clear()
+        self._edits.bases_wanted.clear()
         out.extend(self.applier.take_merges())
         writes = self.applier.take_writes() if self._applying < APPLYING_MAX else []
         if writes:
