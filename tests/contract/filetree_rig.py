@@ -59,6 +59,9 @@ class Cache:
     def forget(self, blob: BlobHash) -> None:
         self.held.pop(blob, None)
 
+    def at_hand(self, blob: BlobHash) -> bytes | None:
+        return self.held.get(blob)
+
     def read(self, blob: BlobHash, path: str | None = None) -> bytes | None:
         return self.held.get(blob)
 

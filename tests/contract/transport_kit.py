@@ -7,7 +7,10 @@ import hashlib
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from random import Random
 from typing import Any, NamedTuple, Protocol, TypeVar
+
+from msgspec.structs import replace
 
 from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import Listen
 from aiplatform.mesh_ide.mesh.adapters.iroh.transport import IrohTransport
@@ -15,10 +18,17 @@ from aiplatform.mesh_ide.mesh.adapters.memory import MemoryHub
 from aiplatform.mesh_ide.model.enums import Channel
 from aiplatform.mesh_ide.model.ids import NodeId
 from aiplatform.mesh_ide.ports.transport import LinkEnd, Transport
+from aiplatform.mesh_ide.simulation import network as links
+from aiplatform.mesh_ide.simulation.clock import Agenda
+from aiplatform.mesh_ide.simulation.faults import CALM, Faults
+from aiplatform.mesh_ide.simulation.loop import VirtualLoop
+from aiplatform.mesh_ide.simulation.transport import SimulatedTransport
 
 T = TypeVar("T")
 
 TIMEOUT_S = 20.0
+VIRTUAL_TIMEOUT_S = 600.0
+"""Virtual time costs nothing; a deadlock is noticed without it."""
 
 
 class Up(NamedTuple):
@@ -169,17 +179,22 @@ async def close_all(*parties: Party) -> None:
     await asyncio.gather(*(party.transport.close() for party in parties))
 
 
-def run_on_asyncio(work: Coroutine[Any, Any, T]) -> T:
+def run_on_asyncio(
+    work: Coroutine[Any, Any, T],
+    loop: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> T:
     """Run a test in a loop of its own, bounded in time; leftover tasks are an error."""
 
     async def bounded() -> T:
-        async with asyncio.timeout(TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             result = await work
         left = asyncio.all_tasks() - {asyncio.current_task()}
         assert not left, f"tasks without an owner: {left}"
         return result
 
-    return asyncio.run(bounded())
+    with asyncio.Runner(loop_factory=loop) as runner:
+        return runner.run(bounded())
 
 
 def seed_of(name: str) -> bytes:
@@ -253,3 +268,32 @@ class IrohNetwork:
                 await process.wait()
 
         return Killed()
+
+
+LIVELY = replace(CALM, link_delay_ms=(1.0, 80.0), slow_link=0.3)
+"""Delays that differ from link to link and from frame to frame; duplicates are no part of the
+port, which promises each frame once."""
+
+
+class SimulatedNetwork:
+    """``SimulatedTransport`` on the network of the simulator, in virtual time."""
+
+    def __init__(self, seed: int = 1, faults: Faults = LIVELY) -> None:
+        self.agenda = Agenda()
+        self.links = links.Network(self.agenda, Random(seed), faults)
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        run_on_asyncio(work, lambda: VirtualLoop(self.agenda), VIRTUAL_TIMEOUT_S)
+
+    def transport(self, name: str) -> Transport:
+        return SimulatedTransport(self.links, self.node(name))
+
+    def node(self, name: str) -> NodeId:
+        return NodeId(seed_of(name))
+
+    async def haunt(self, name: str, peer: NodeId, addresses: Sequence[str]) -> Ghost:
+        ghost = SimulatedTransport(self.links, self.node(name))
+        await ghost.start(Recorder())
+        ghost.allow(frozenset({peer}))
+        ghost.dial(peer, addresses)
+        return ghost

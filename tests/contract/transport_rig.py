@@ -15,11 +15,13 @@ from tests.contract.transport_kit import (
     IrohNetwork,
     MemoryNetwork,
     Network,
+    SimulatedNetwork,
 )
 
 NETWORKS: dict[str, Callable[[], Network]] = {
     "memory": MemoryNetwork,
     "iroh": IrohNetwork,
+    "simulated": SimulatedNetwork,
 }
 
 MIB = 1024 * 1024

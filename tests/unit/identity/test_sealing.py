@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from aiplatform.mesh_ide.identity.keys import SigningKey
 from aiplatform.mesh_ide.identity.sealing import (
     COUNTER_MAX,
+    OFFER_BYTES,
     REPLAY_WINDOW,
     SEAL_OVERHEAD_BYTES,
     BadSealError,
@@ -24,8 +25,10 @@ from aiplatform.mesh_ide.identity.sealing import (
     SealingKey,
     SealingOffer,
     derive_seal,
+    encode_offer,
     offer_sealing,
     open_frame,
+    open_offer,
     seal_frame,
 )
 from aiplatform.mesh_ide.model.enums import Channel
@@ -255,3 +258,45 @@ def test_replay_is_refused_and_a_planted_bug_is_caught(opener: object, expected:
     else:
         is_refused = False
     assert is_refused is expected
+
+
+# --- keys and offers of sessions -----------------------------------------------------------------
+
+
+def test_a_sessions_sealing_key_is_as_fresh_as_the_session_and_none_of_its_own() -> None:
+    """The same for one session, another for each other, and not the signing key's seed."""
+    session = SigningKey.from_seed(b"s" * 32)
+    key = SealingKey.of_session(session)
+    assert key.public == SealingKey.of_session(session).public
+    assert key.public != SealingKey.of_session(SigningKey.from_seed(b"t" * 32)).public
+    assert key.public != SealingKey.from_seed(session.reveal_seed()).public
+
+
+OFFER = offer_sealing(node=ALICE_NODE, sealing=ALICE, workspace=WORKSPACE)
+
+
+def test_an_offer_travels_in_a_greeting() -> None:
+    """Public key and signature; the greeting names the node. What is appended is passed over."""
+    encoded = encode_offer(OFFER)
+    assert len(encoded) == OFFER_BYTES
+    assert open_offer(encoded, OFFER.node, WORKSPACE) == OFFER
+    assert open_offer(encoded + b"from a later version", OFFER.node, WORKSPACE) == OFFER
+
+
+@pytest.mark.parametrize("cut", [0, 31, 32, OFFER_BYTES - 1])
+def test_a_truncated_offer_is_none(cut: int) -> None:
+    """Whatever its length, the error is the same."""
+    with pytest.raises(BadSealError):
+        open_offer(encode_offer(OFFER)[:cut], OFFER.node, WORKSPACE)
+
+
+def test_an_offer_of_another_node_or_workspace_is_none() -> None:
+    """Nobody can put its own key under another's name."""
+    encoded = encode_offer(OFFER)
+    with pytest.raises(BadSealError):
+        open_offer(encoded, NodeId(BOB_NODE.public), WORKSPACE)
+    with pytest.raises(BadSealError):
+        open_offer(encoded, OFFER.node, WorkspaceId(b"v" * 32))
+    swapped = BOB.public + encoded[32:]
+    with pytest.raises(BadSealError):
+        open_offer(swapped, OFFER.node, WORKSPACE)

@@ -7,14 +7,23 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from aiplatform.mesh_ide.identity.batches import seal
+from aiplatform.mesh_ide.identity.equivocation import signed_place
 from aiplatform.mesh_ide.identity.keys import SigningKey
 from aiplatform.mesh_ide.identity.sessions import certify
-from aiplatform.mesh_ide.mesh.membership import MembershipCore, MembershipOutput, PeerReady, SayTo
+from aiplatform.mesh_ide.mesh.membership import MembershipCore
+from aiplatform.mesh_ide.mesh.outputs import MembershipOutput, PeerReady, SayTo
 from aiplatform.mesh_ide.model.entries import SessionCertificate
-from aiplatform.mesh_ide.model.enums import NodeType
-from aiplatform.mesh_ide.model.ids import NodeId, SessionId
-from aiplatform.mesh_ide.model.messages import AnyMessage, Hello
+from aiplatform.mesh_ide.model.enums import EntryKind, NodeType
+from aiplatform.mesh_ide.model.ids import NO_ENTRY, NodeId, SessionId
+from aiplatform.mesh_ide.model.messages import (
+    AnyMessage,
+    EquivocationProof,
+    Hello,
+    SignedPlace,
+)
 from tests.unit.identity.boards import WORKSPACE, Board, founded, key_of, node_of
+from tests.unit.identity.slices import draft
 
 START_MS = 1_000_000_000
 Kind = TypeVar("Kind")
@@ -33,6 +42,27 @@ def _session_key(name: str) -> SigningKey:
 def certificate_of(name: str) -> SessionCertificate:
     """Return the certificate of a node's session."""
     return certify(node=key_of(name), session=_session_key(name), workspace=WORKSPACE, started_ms=0)
+
+
+def halves_of(name: str) -> tuple[SignedPlace, SignedPlace]:
+    """Return what proves that a node's session signed two entries for one number."""
+    places = []
+    for word in (b"one", b"two"):
+        piece, known = seal(
+            [draft(kind=EntryKind.UPDATE, payload=word)],
+            key=_session_key(name),
+            workspace=WORKSPACE,
+            first_sequence=1,
+            previous=NO_ENTRY,
+            time_ms=0,
+        )
+        places.append(signed_place(piece, known, 0))
+    return places[0], places[1]
+
+
+def proof_of(name: str) -> EquivocationProof:
+    """Return the proof that a node contradicted itself."""
+    return EquivocationProof(certificate_of(name), *halves_of(name))
 
 
 def hello_of(name: str, board: Board | None = None, clock_ms: int = START_MS) -> Hello:

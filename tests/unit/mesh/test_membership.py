@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from aiplatform.mesh_ide.identity.sessions import certify
-from aiplatform.mesh_ide.mesh.membership import (
-    CLOCK_SKEW_MS,
+from aiplatform.mesh_ide.mesh.greeting import CLOCK_SKEW_MS
+from aiplatform.mesh_ide.mesh.outputs import (
     AllowPeers,
     Dial,
     Disconnect,
@@ -36,6 +36,7 @@ from tests.unit.mesh.members import (
     START_MS,
     Node,
     certificate_of,
+    halves_of,
     hello_of,
     only,
     ready,
@@ -100,12 +101,13 @@ WRONG = {
     "showed a session it does not own": replace(
         HELLO, certificate=replace(certificate_of("a"), started_ms=1)
     ),
+    "offered a sealing key that it did not sign": replace(HELLO, sealing=bytes(96)),
 }
 
 
 @pytest.mark.parametrize("problem", WRONG)
 def test_a_false_hello_ends_the_link(problem: str) -> None:
-    """Another workspace, another name, a forged session: told and disconnected, never ready."""
+    """Another workspace or name, a forged session or sealing key: told, disconnected."""
     node = Node(two())
     node.up("a")
     out = node.hears("a", WRONG[problem])
@@ -199,7 +201,7 @@ def test_entries_need_a_known_session_of_a_member_with_the_role() -> None:
     assert node.core.objection(session_of("a"), 1, A) is None
     assert "may not edit" in str(node.core.objection(session_of("r"), 1, reader))
     assert node.core.objection(session_of("r"), 1, A) is None, "an editor vouches for it"
-    node.core.shut_out_author(session_of("a"), START_MS)
+    node.core.shut_out_author(session_of("a"), halves_of("a"), START_MS)
     assert "shut out" in str(node.core.objection(session_of("a"), 1, A))
 
 
@@ -247,29 +249,6 @@ def test_garbage_for_a_record_is_told_and_nothing_else() -> None:
     assert len(only(out, Warned)) == 1
     assert node_of("c") in node.core.roster.members
     assert only(node.hears("a", RosterExchange((b"garbage",))), RosterChanged) == []
-
-
-def test_an_equivocator_is_shut_out_for_good() -> None:
-    """Disconnected, not allowed back, shown as such; once; also after a restart."""
-    node = Node(founded("a", "b"))
-    node.greeted("a")
-    out = node.core.shut_out_author(session_of("a"), START_MS)
-    assert only(out, AllowPeers) == [AllowPeers(frozenset({B}))]
-    assert [gone.peer for gone in only(out, PeerGone)] == [A]
-    assert len(only(out, Warned)) == 1
-    assert node.core.shut_out_author(session_of("a"), START_MS) == []
-    assert node.core.link_state(A)[0] == "offline"
-    again = Node(founded("a", "b"))
-    records = [record.encoded for record in again.board.records]
-    out = again.core.load(records, [certificate_of("a")], {}, START_MS, [session_of("a")])
-    assert only(out, AllowPeers) == [AllowPeers(frozenset({B}))]
-
-
-def test_nobody_shuts_out_itself_or_a_session_it_does_not_know() -> None:
-    """A proof against our own session, or against nobody's, changes nothing."""
-    node = Node(two())
-    assert node.core.shut_out_author(session_of("f"), START_MS) == []
-    assert node.core.shut_out_author(session_of("x"), START_MS) == []
 
 
 def test_a_newcomer_without_roster_lets_its_sponsor_in() -> None:

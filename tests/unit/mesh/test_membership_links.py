@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aiplatform.mesh_ide.mesh.membership import (
+from aiplatform.mesh_ide.mesh.links import (
     ANSWER_MS,
     BACKOFF_FIRST_MS,
     BACKOFF_MAX_MS,
@@ -13,11 +13,8 @@ from aiplatform.mesh_ide.mesh.membership import (
     PING_IDLE_MS,
     SILENCE_IDLE_MS,
     SILENCE_MS,
-    Dial,
-    Disconnect,
-    KeepAddresses,
-    PeerGone,
 )
+from aiplatform.mesh_ide.mesh.outputs import Dial, Disconnect, KeepAddresses, PeerGone
 from aiplatform.mesh_ide.model.messages import Goodbye, Hello, Ping, Pong
 from tests.unit.identity.boards import founded, node_of
 from tests.unit.mesh.members import START_MS, Node, only, told, two

@@ -59,6 +59,7 @@ __all__ = [
     "SliceOpener",
     "decode_entry",
     "encode_entry",
+    "is_signed_header",
     "open_slice",
     "pending_ref",
     "seal",
@@ -281,11 +282,7 @@ class SliceOpener:
 
     def is_signed(self, header: BatchHeader, workspace: WorkspaceId) -> bool:
         """Return whether the header's session signed it for this workspace."""
-        try:
-            _remember_signed(workspace, header)
-        except _UnsignedError:
-            return False
-        return True
+        return is_signed_header(header, workspace)
 
     def check_root(self, batch: BatchSlice, ids: Sequence[EntryId]) -> None:
         """Check that the entries are those under the signed root."""
@@ -333,6 +330,15 @@ def open_slice(batch: BatchSlice, workspace: WorkspaceId) -> tuple[KnownEntry, .
         BadBatchError: anything is wrong; nothing of the slice may be used then.
     """
     return _OPENER.open(batch, workspace)
+
+
+def is_signed_header(header: BatchHeader, workspace: WorkspaceId) -> bool:
+    """Return whether the session that a header names signed it for this workspace."""
+    try:
+        _remember_signed(workspace, header)
+    except _UnsignedError:
+        return False
+    return True
 
 
 class _UnsignedError(Exception):

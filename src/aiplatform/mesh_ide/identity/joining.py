@@ -54,6 +54,7 @@ class RefusalReason(Enum):
     UNKNOWN = "unknown"
     WRONG_SECRET = "wrong-secret"  # noqa: S105 - a reason, not a password
     NOT_PERMITTED = "not-permitted"
+    SHUT_OUT = "shut-out"
 
 
 _EXPLANATIONS: Final = {
@@ -62,6 +63,9 @@ _EXPLANATIONS: Final = {
     RefusalReason.UNKNOWN: "the node that issued this ticket does not know it (any more)",
     RefusalReason.WRONG_SECRET: "this ticket's secret is wrong",
     RefusalReason.NOT_PERMITTED: "the node that issued this ticket may not admit you",
+    RefusalReason.SHUT_OUT: (
+        "this node's key contradicted itself and stays shut out; joining again makes a fresh key"
+    ),
 }
 
 

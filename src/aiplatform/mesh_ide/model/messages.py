@@ -8,9 +8,21 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from aiplatform.mesh_ide.model.entries import BatchSlice, FileVector, SessionCertificate
+from aiplatform.mesh_ide.model.entries import (
+    BatchHeader,
+    BatchSlice,
+    FileVector,
+    SessionCertificate,
+)
 from aiplatform.mesh_ide.model.enums import NodeType
-from aiplatform.mesh_ide.model.ids import BlobHash, FileId, Fingerprint, NodeId, WorkspaceId
+from aiplatform.mesh_ide.model.ids import (
+    BlobHash,
+    EntryId,
+    FileId,
+    Fingerprint,
+    NodeId,
+    WorkspaceId,
+)
 
 
 class Message(Struct, frozen=True, array_like=True, tag_field="kind"):
@@ -20,7 +32,9 @@ class Message(Struct, frozen=True, array_like=True, tag_field="kind"):
 class Hello(Message, frozen=True, tag=1):
     """First message on a link, both ways. ``clock_ms`` shows a clock that is years off.
 
-    ``location`` and ``capabilities`` are announced by nodes that know them.
+    ``location`` and ``capabilities`` are announced by nodes that know them. ``sealing`` is the key
+    to which frames for this session are sealed, signed by the node (``identity.sealing``); empty
+    from a node that takes no sealed frames.
     """
 
     workspace: WorkspaceId
@@ -33,6 +47,7 @@ class Hello(Message, frozen=True, tag=1):
     clock_ms: int
     location: str = ""
     capabilities: tuple[str, ...] = ()
+    sealing: bytes = b""
 
 
 class RosterExchange(Message, frozen=True, tag=2):
@@ -150,16 +165,47 @@ class Sent(Message, frozen=True, tag=14):
 
 
 class Whereabouts(Struct, frozen=True, array_like=True):
-    """Under which addresses a member was reached: a hint, since a dial proves the key."""
+    """Under which addresses a member was reached: a hint, since a dial proves the key.
+
+    ``sealing`` is the member's own word (``Hello.sealing``), passed on: two nodes that can reach
+    each other only through a third seal to each other by it. The node's signature is in it.
+    """
 
     node: NodeId
     addresses: tuple[str, ...]
+    sealing: bytes = b""
 
 
 class Acquaintances(Message, frozen=True, tag=15):
     """Where the sender reaches other members: how nodes that share one peer find each other."""
 
     members: tuple[Whereabouts, ...]
+
+
+class SignedPlace(Struct, frozen=True, array_like=True):
+    """That a session signed this entry for this place: header, index within it, id, its proof."""
+
+    header: BatchHeader
+    index: int
+    id: EntryId
+    proof: tuple[bytes, ...]
+
+
+class EquivocationProof(Struct, frozen=True, array_like=True):
+    """That a member's session signed two different entries for one sequence number.
+
+    It convinces anybody without the entries themselves, so its size does not depend on them.
+    """
+
+    certificate: SessionCertificate
+    first: SignedPlace
+    second: SignedPlace
+
+
+class Equivocations(Message, frozen=True, tag=16):
+    """Who contradicted itself: each receiver checks the proof, acts on it and passes it on."""
+
+    proofs: tuple[EquivocationProof, ...]
 
 
 AnyMessage = (
@@ -178,4 +224,5 @@ AnyMessage = (
     | Goodbye
     | Sent
     | Acquaintances
+    | Equivocations
 )

@@ -7,15 +7,19 @@ back, as QUIC does that sends again; whoever has given the link up meanwhile nev
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from random import Random
 from typing import Final, Protocol
 
-from aiplatform.mesh_ide.mesh.codec import decode, encode
+from msgspec import Struct
+
 from aiplatform.mesh_ide.model.enums import Channel
-from aiplatform.mesh_ide.model.ids import NodeId
+from aiplatform.mesh_ide.model.errors import MeshIDEError
+from aiplatform.mesh_ide.model.ids import NodeId, short
 from aiplatform.mesh_ide.model.messages import AnyMessage
+from aiplatform.mesh_ide.ports.errors import PeerUnreachableError
+from aiplatform.mesh_ide.ports.transport import LinkEnd
 from aiplatform.mesh_ide.simulation.clock import US_PER_MS, Agenda
 from aiplatform.mesh_ide.simulation.faults import Faults
 
@@ -28,6 +32,10 @@ IDLE_TIMEOUT_MS: Final = 30_000
 SLOWER: Final = 20
 
 Frame = bytes | AnyMessage
+"""What is carried; nothing here looks into it. Worlds that save the time to encode and decode send
+messages as they are."""
+
+Reply = Callable[[bytes | MeshIDEError], None]
 
 
 class Linked(Protocol):
@@ -38,11 +46,31 @@ class Linked(Protocol):
     def link_up(self, peer: NodeId, address: str) -> None:
         """A link stands."""
 
-    def link_down(self, peer: NodeId, detail: str) -> None:
+    def link_down(self, peer: NodeId, end: LinkEnd, detail: str) -> None:
         """A link ended, or a dial failed."""
 
-    def message(self, peer: NodeId, message: AnyMessage) -> None:
-        """A message arrived."""
+    def frame(self, peer: NodeId, channel: Channel, frame: Frame) -> None:
+        """A frame arrived."""
+
+
+class Door(Protocol):
+    """A node that answers strangers who ask to join."""
+
+    def join_asked(self, peer: NodeId, request: bytes, reply: Reply) -> None:
+        """Somebody asks; ``reply`` takes the answer, now or later."""
+
+
+class _Parcel(Struct, frozen=True):
+    """A frame on its way."""
+
+    to: NodeId
+    channel: Channel
+    frame: Frame
+    landed: Callable[[], None]
+
+
+def _nothing() -> None:
+    """Tell nobody."""
 
 
 class _Link:
@@ -51,7 +79,7 @@ class _Link:
     def __init__(self, one: NodeId, other: NodeId) -> None:
         self.ends = {one, other}
         self.last_us: dict[tuple[NodeId, Channel], int] = {}
-        self.held: list[tuple[NodeId, Channel, Frame]] = []
+        self.held: list[_Parcel] = []
 
     def other(self, node: NodeId) -> NodeId | None:
         """Return the far end, if it still stands."""
@@ -64,6 +92,7 @@ class Network:
     Invariants:
         1. a node has at most one end for each peer, and hears one down for each up.
         2. frames of one link and channel arrive in the order they were sent.
+        3. a node has at most one dial under way for each peer, and hears one up or down for it.
     """
 
     def __init__(self, agenda: Agenda, random: Random, faults: Faults) -> None:
@@ -71,6 +100,8 @@ class Network:
         self._random = random
         self.faults = faults
         self._nodes: dict[NodeId, Linked] = {}
+        self._doors: dict[NodeId, Door] = {}
+        self._dials: dict[tuple[NodeId, NodeId], object] = {}
         self._ends: dict[tuple[NodeId, NodeId], _Link] = {}
         self._side: dict[NodeId, int] = {}
         self._delay_us: dict[frozenset[NodeId], int] = {}
@@ -78,17 +109,33 @@ class Network:
 
     # --- nodes -------------------------------------------------------------------------------
 
-    def attach(self, node: NodeId, linked: Linked) -> None:
-        """Let a node that started be reached."""
+    def attach(self, node: NodeId, linked: Linked, door: Door | None = None) -> None:
+        """Let a node that started be reached, by strangers too if it has a door."""
         self._nodes[node] = linked
+        if door is not None:
+            self._doors[node] = door
+
+    def leave(self, node: NodeId, detail: str) -> None:
+        """Let a node go that says so: it and its peers hear the end of each link."""
+        linked = self._nodes[node]
+        for near, far in [key for key in (*self._ends, *self._dials) if key[0] == node]:
+            self._cut(near, far, detail, LinkEnd.CLOSED_BY_PEER)
+            linked.link_down(far, LinkEnd.CLOSED_BY_US, detail)
+        self._forget(node)
+
+    def _forget(self, node: NodeId) -> None:
+        self._nodes.pop(node, None)
+        self._doors.pop(node, None)
+        for key in [key for key in self._dials if key[0] == node]:
+            del self._dials[key]
 
     def crash(self, node: NodeId) -> None:
         """Let a node vanish without a word; its peers keep ends that nothing comes out of."""
-        self._nodes.pop(node, None)
+        self._forget(node)
         for near, far in [key for key in self._ends if key[0] == node]:
             link = self._ends.pop((near, far))
             link.ends.discard(near)
-            give_up = partial(self._drop, link, far, near, "timed out")
+            give_up = partial(self._drop, link, far, near, LinkEnd.LOST, "timed out")
             self._agenda.after(IDLE_TIMEOUT_MS * US_PER_MS, give_up)
 
     def allow(self, node: NodeId) -> None:
@@ -96,16 +143,22 @@ class Network:
         allowed = self._nodes[node].allowed
         for near, far in [key for key in self._ends if key[0] == node]:
             if far not in allowed:
-                self.disconnect(near, far, "not allowed")
+                self.disconnect(near, far, "no longer a member", LinkEnd.REFUSED)
 
     # --- links -------------------------------------------------------------------------------
 
-    def dial(self, near: NodeId, far: NodeId) -> None:
-        """Begin to connect; the dialler hears how it went."""
-        if (near, far) not in self._ends:
-            self._agenda.after(
-                self._one_way_us(near, far) * 2, self._bound(near, lambda: self._connect(near, far))
-            )
+    def has_link(self, near: NodeId, far: NodeId) -> bool:
+        """Return whether a node has an end of a link to a peer (which may be dead)."""
+        return (near, far) in self._ends
+
+    def dial(self, near: NodeId, far: NodeId, addresses: Sequence[str]) -> None:
+        """Begin to connect, unless it does or is linked already; the dialler hears how it went."""
+        if (near, far) in self._ends or (near, far) in self._dials:
+            return
+        this = self._dials[near, far] = object()
+        is_right = address_of(far) in addresses
+        connect = partial(self._connect, near, far, this, is_right=is_right)
+        self._agenda.after(self._one_way_us(near, far) * 2, self._bound(near, connect))
 
     def _bound(self, node: NodeId, action: Callable[[], None]) -> Callable[[], None]:
         """Return an action that happens only if the node has not died meanwhile."""
@@ -117,50 +170,74 @@ class Network:
 
         return guarded
 
-    def _connect(self, near: NodeId, far: NodeId) -> None:
-        if (near, far) in self._ends:
-            return
-        there = self._nodes.get(far)
-        if there is None or self.is_parted(near, far):
-            tell = self._bound(near, lambda: self._give_up(near, far))
+    def _connect(self, near: NodeId, far: NodeId, this: object, *, is_right: bool) -> None:
+        if self._dials.get((near, far)) is not this:
+            return  # given up, or the other's dial came first
+        here, there = self._nodes[near], self._nodes.get(far)
+        if far not in here.allowed:
+            del self._dials[near, far]
+            here.link_down(far, LinkEnd.CLOSED_BY_US, "not a member: not dialled")
+        elif there is None or not is_right or self.is_parted(near, far):
+            tell = self._bound(near, partial(self._give_up, near, far, this))
             self._agenda.after(UNREACHABLE_MS * US_PER_MS, tell)
-            return
-        if near not in there.allowed or far not in self._nodes[near].allowed:
-            self._nodes[near].link_down(far, "refused by the peer")
-            return
+        elif near not in there.allowed:
+            del self._dials[near, far]
+            here.link_down(far, LinkEnd.REFUSED, "the peer does not know this node as a member")
+        else:
+            self._join(near, here, far, there)
+
+    def _join(self, near: NodeId, here: Linked, far: NodeId, there: Linked) -> None:
+        """Make the link; both ends come up in one step, so crossing dials make one."""
         stale = self._ends.pop((far, near), None)
         if stale is not None:
             stale.ends.clear()
-            there.link_down(near, "the peer dialled anew")
+            there.link_down(near, LinkEnd.LOST, "replaced by a newer connection of the peer")
+        self._dials.pop((near, far), None)
+        self._dials.pop((far, near), None)
         link = _Link(near, far)
         self._ends[near, far] = self._ends[far, near] = link
-        self._nodes[near].link_up(far, address_of(far))
+        here.link_up(far, address_of(far))
         there.link_up(near, "")
 
-    def _give_up(self, near: NodeId, far: NodeId) -> None:
-        if (near, far) not in self._ends:  # the other side may have dialled meanwhile
-            self._nodes[near].link_down(far, "unreachable")
+    def _give_up(self, near: NodeId, far: NodeId, this: object) -> None:
+        if self._dials.get((near, far)) is this:
+            del self._dials[near, far]
+            self._nodes[near].link_down(far, LinkEnd.UNREACHABLE, "nobody answers")
 
-    def disconnect(self, near: NodeId, far: NodeId, detail: str) -> None:
-        """End a link from one side; what was in flight is lost."""
+    def disconnect(
+        self,
+        near: NodeId,
+        far: NodeId,
+        detail: str,
+        told_as: LinkEnd = LinkEnd.CLOSED_BY_PEER,
+    ) -> None:
+        """End a link or a dial from one side; what was in flight is lost."""
+        if self._cut(near, far, detail, told_as):
+            tell = self._bound(
+                near, lambda: self._nodes[near].link_down(far, LinkEnd.CLOSED_BY_US, detail)
+            )
+            self._agenda.after(0, tell)
+
+    def _cut(self, near: NodeId, far: NodeId, detail: str, told_as: LinkEnd) -> bool:
+        """Take a node's end away, and let the other hear of it; ``False``: there was none."""
+        if self._dials.pop((near, far), None) is not None:
+            return True
         link = self._ends.pop((near, far), None)
         if link is None:
-            return
+            return False
         link.ends.discard(near)
-        tell = self._bound(
-            near, lambda: self._nodes[near].link_down(far, f"closed by us: {detail}")
-        )
-        self._agenda.after(0, tell)
         delay_us = self._one_way_us(near, far)
         if self.is_parted(near, far):
             delay_us += IDLE_TIMEOUT_MS * US_PER_MS
-        self._agenda.after(delay_us, lambda: self._drop(link, far, near, "closed by the peer"))
+            told_as, detail = LinkEnd.LOST, "timed out"
+        self._agenda.after(delay_us, lambda: self._drop(link, far, near, told_as, detail))
+        return True
 
-    def _drop(self, link: _Link, near: NodeId, far: NodeId, detail: str) -> None:
+    def _drop(self, link: _Link, near: NodeId, far: NodeId, end: LinkEnd, detail: str) -> None:
         if self._ends.get((near, far)) is link:
             del self._ends[near, far]
             link.ends.discard(near)
-            self._nodes[near].link_down(far, detail)
+            self._nodes[near].link_down(far, end, detail)
 
     def break_link(self, one: NodeId, other: NodeId) -> None:
         """Break a link, which both ends notice, each in its time."""
@@ -171,7 +248,7 @@ class Network:
         for near, far in ((one, other), (other, one)):
             self._agenda.after(
                 self._random.randrange(200) * US_PER_MS,
-                lambda near=near, far=far: self._drop(link, near, far, "lost"),  # type: ignore[misc]
+                partial(self._drop, link, near, far, LinkEnd.LOST, "the link broke"),
             )
         link.ends.clear()
 
@@ -186,11 +263,11 @@ class Network:
         self._side = sides
         for link in dict.fromkeys(self._ends.values()):
             held, link.held = link.held, []
-            for to, channel, frame in held:
+            for parcel in held:
                 # At once: what was sent later is still on its way and must not come before.
-                sender = link.other(to)
+                sender = link.other(parcel.to)
                 if sender is not None:
-                    self._schedule(link, sender, to, channel, frame, self._agenda.now_us)
+                    self._schedule(link, sender, parcel, self._agenda.now_us)
 
     def is_parted(self, one: NodeId, other: NodeId) -> bool:
         """Return whether nothing passes between two nodes."""
@@ -198,19 +275,24 @@ class Network:
 
     # --- frames ------------------------------------------------------------------------------
 
-    def send(self, near: NodeId, far: NodeId, channel: Channel, message: AnyMessage) -> None:
-        """Send a message, if there is a link."""
+    def send(
+        self,
+        near: NodeId,
+        far: NodeId,
+        channel: Channel,
+        frame: Frame,
+        landed: Callable[[], None] = _nothing,
+    ) -> None:
+        """Send a frame, if there is a link; ``landed`` is called once it has arrived."""
         link = self._ends.get((near, far))
-        if link is None:
+        if link is None or far not in link.ends:
             return
-        frame: Frame = encode(message) if self.faults.encodes else message
-        if far not in link.ends:
-            return
-        self._carry(link, far, channel, frame)
+        self._carry(link, _Parcel(far, channel, frame, landed))
         if self._random.random() < self.faults.duplicate_frame:
-            self._carry(link, far, channel, frame)
+            self._carry(link, _Parcel(far, channel, frame, _nothing))
 
-    def _carry(self, link: _Link, to: NodeId, channel: Channel, frame: Frame) -> None:
+    def _carry(self, link: _Link, parcel: _Parcel) -> None:
+        to, channel = parcel.to, parcel.channel
         sender = link.other(to)
         if sender is None:
             return
@@ -218,31 +300,43 @@ class Network:
             link.last_us.get((to, channel), 0), self._agenda.now_us + self._one_way_us(sender, to)
         )
         link.last_us[to, channel] = arrival_us
-        self._schedule(link, sender, to, channel, frame, arrival_us)
+        self._schedule(link, sender, parcel, arrival_us)
 
-    def _schedule(  # noqa: PLR0913 - one frame's way
-        self,
-        link: _Link,
-        sender: NodeId,
-        to: NodeId,
-        channel: Channel,
-        frame: Frame,
-        arrival_us: int,
-    ) -> None:
+    def _schedule(self, link: _Link, sender: NodeId, parcel: _Parcel, arrival_us: int) -> None:
         self.in_flight += 1
-        self._agenda.at(arrival_us, lambda: self._arrive(link, sender, to, channel, frame))
+        self._agenda.at(arrival_us, partial(self._arrive, link, sender, parcel))
 
-    def _arrive(
-        self, link: _Link, sender: NodeId, to: NodeId, channel: Channel, frame: Frame
-    ) -> None:
+    def _arrive(self, link: _Link, sender: NodeId, parcel: _Parcel) -> None:
         self.in_flight -= 1
+        to, channel = parcel.to, parcel.channel
         if self._ends.get((to, sender)) is not link or to not in link.ends:
             return
-        is_behind = any(item[0] == to and item[1] is channel for item in link.held)
+        is_behind = any(held.to == to and held.channel is channel for held in link.held)
         if is_behind or self.is_parted(sender, to):
-            link.held.append((to, channel, frame))
+            link.held.append(parcel)
             return
-        self._nodes[to].message(sender, decode(frame) if isinstance(frame, bytes) else frame)
+        self._nodes[to].frame(sender, channel, parcel.frame)
+        parcel.landed()
+
+    # --- strangers ---------------------------------------------------------------------------
+
+    def ask(
+        self, near: NodeId, far: NodeId, addresses: Sequence[str], request: bytes, reply: Reply
+    ) -> None:
+        """Carry a request to join to a node's door, and its answer back."""
+
+        def answer(frame: bytes | MeshIDEError) -> None:
+            self._agenda.after(self._one_way_us(near, far), partial(reply, frame))
+
+        def knock() -> None:
+            door = self._doors.get(far)
+            if door is None or address_of(far) not in addresses or self.is_parted(near, far):
+                error = PeerUnreachableError(f"{short(far)} does not answer")
+                self._agenda.after(UNREACHABLE_MS * US_PER_MS, partial(reply, error))
+            else:
+                door.join_asked(near, request, answer)
+
+        self._agenda.after(self._one_way_us(near, far), knock)
 
     def _one_way_us(self, one: NodeId, other: NodeId) -> int:
         pair = frozenset((one, other))
