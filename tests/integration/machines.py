@@ -38,6 +38,8 @@ class Machine:
 
     def __init__(self, root: Path, name: str) -> None:
         self.name = name
+        self.prefix: tuple[str, ...] = ()
+        """What commands run under, for example in a network namespace of their own."""
         self.root = root / name
         self.folder = self.root / "rocket"
         self.environment = {
@@ -59,7 +61,7 @@ class Machine:
     ) -> subprocess.CompletedProcess[str]:
         """Run one command to its end and check its exit code."""
         done = subprocess.run(
-            [*MESH, *words],
+            [*self.prefix, *MESH, *words],
             env=self.environment,
             cwd=cwd or self.folder,
             stdin=subprocess.DEVNULL,

@@ -131,6 +131,7 @@ def test_a_full_disk_under_the_folder_is_a_problem_of_those_files_alone(
             beta.write("big.bin", os.urandom(3 * MIB))
             await until(lambda: "big.bin" in alpha.core.workspace.applier.failed, "it is named")
             assert "the disk is full" in alpha.core.workspace.applier.failed["big.bin"][1]
+            await alpha.hears("big.bin could not be written: the disk is full", kind="folder")
             beta.write("a.txt", "one\ntwo\n")
             await alpha.shows("a.txt", "one\ntwo\n")
             alpha.write("a.txt", "one\ntwo\nthree\n")
@@ -141,6 +142,27 @@ def test_a_full_disk_under_the_folder_is_a_problem_of_those_files_alone(
             await until(
                 lambda: "big.bin" not in alpha.core.workspace.applier.failed, "nothing is named"
             )
+
+    run(work())
+
+
+def test_a_file_that_did_not_fit_and_is_deleted_is_no_problem_any_more(
+    tmp_path: Path, mount: Mount
+) -> None:
+    """What nobody wants written cannot fail; that it failed is told once, however often tried."""
+
+    async def work() -> None:
+        mount(tmp_path / "alpha" / "folder", 2 * MIB)
+        async with two_nodes(tmp_path, {"a.txt": "one\n"}) as (alpha, beta):
+            beta.write("big.bin", os.urandom(3 * MIB))
+            failed = alpha.core.workspace.applier.failed
+            await until(lambda: "big.bin" in failed, "it is named")
+            since_ms = failed["big.bin"][0]
+            await until(lambda: failed["big.bin"][0] > since_ms, "it is tried again", 12.0)
+            assert sum("could not be written" in told.text for told in alpha.hear()) == 1
+            (beta.folder / "big.bin").unlink()
+            await until(lambda: not failed, lambda: f"nothing is named: {failed}", 12.0)
+            await converged(alpha, beta)
 
     run(work())
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
-from tests.integration.machines import Machines, founded, joined, machines
+from tests.integration.machines import MESH, Machine, Machines, founded, joined, machines
 
 __all__ = ["machines"]
 
@@ -138,3 +142,61 @@ def test_what_is_skipped_says_why(machines: Machines) -> None:
     assert skipped.get(".env") == "secret"
     assert alpha.json("why", ".env")["state"] == "SKIPPED"
     assert alpha.json("why", "nothing.txt")["state"] == "UNKNOWN"
+
+
+def interrupted(machine: Machine, *words: str) -> tuple[int, str]:
+    """Begin a command, press Ctrl-C once it waits; return its code and what it told people."""
+    with subprocess.Popen(
+        [*MESH, *words],
+        env=machine.environment,
+        cwd=machine.folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as waiting:
+        # It sleeps in a call that waits (for its node, or for a socket) when it gets no further.
+        used = -1.0
+        while used != (used := cpu_s(waiting.pid)) or used < 0.05:
+            time.sleep(0.3)
+        waiting.send_signal(signal.SIGINT)
+        _, said = waiting.communicate(timeout=20)
+        return waiting.returncode, said
+
+
+def cpu_s(pid: int) -> float:
+    """Return how much processor time a process used (proc(5))."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_what_is_interrupted_while_it_waits_says_what_goes_on(machines: Machines) -> None:
+    """`sync --wait` and `join` end with 130, a line for people, and nothing half done."""
+    alpha = founded(machines("alpha"), a_txt="a\n")
+    beta = joined(machines("beta"), alpha)
+    ticket = alpha.json("share")["ticket"]
+    beta.run("down")
+    code, said = interrupted(alpha, "sync", "--wait")
+    assert (code, said) == (130, "no longer waiting; the node goes on by itself\n")
+    alpha.run("down")
+    gamma = machines("gamma")
+    new = str(gamma.root / "new")
+    code, said = interrupted(gamma, "join", ticket, new, "--timeout", "60")
+    assert code == 130
+    assert "the same command goes on, with the same ticket" in said
+    assert not Path(new).exists()
+    alpha.up()
+    gamma.run("join", ticket, new, "--name", "gamma", "--detach")
+    gamma.run("sync", "--wait", "--online", "--timeout", "20", cwd=Path(new))
+    assert Path(new, "a.txt").read_text() == "a\n"
+
+
+def test_a_snapshot_is_named_as_people_type_it(machines: Machines) -> None:
+    """`snapshot create NAME` and `--name NAME` mean the same."""
+    alpha = founded(machines("alpha"), a_txt="a\n")
+    alpha.run("snapshot", "create", "first")
+    alpha.write("a.txt", "b\n")
+    alpha.sync()
+    alpha.run("snapshot", "create", "--name", "second")
+    kept = alpha.json("snapshot", "list")["snapshots"]
+    assert sorted(name for one in kept for name in one["names"]) == ["first", "second"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 
 import pytest
@@ -108,6 +109,26 @@ def test_a_deleted_file_and_an_old_version_come_back(machines: Machines) -> None
     assert alpha.files() == {"a.txt": b"first\n", "gone.txt": b"precious\n"}
     assert alpha.run("restore", "a.txt", code=1).stderr.startswith("mesh: a.txt is not deleted")
     assert "no version 99" in alpha.run("restore", "a.txt", "--version", "99", code=1).stderr
+
+
+def test_a_deleted_folder_comes_back_with_one_word(machines: Machines) -> None:
+    """All that was deleted in it, in folders inside it too, and nothing beside it."""
+    files = {"docs__a_md": "a\n", "docs__deep__b_md": "b\n", "docsy_md": "not in docs\n"}
+    alpha = founded(machines("alpha"), **files, x_txt="x\n", y_txt="y\n", z_txt="z\n")
+    beta = joined(machines("beta"), alpha)
+    before = alpha.files()
+    shutil.rmtree(alpha.folder / "docs")
+    (alpha.folder / "docsy.md").unlink()
+    both(alpha, beta)
+    hint = beta.run("restore", "docs", code=2).stderr
+    assert "`mesh restore docs/` brings back the 2 deleted files" in hint
+    assert "for one file" in beta.run("restore", "docs/", "--version", "1", code=2).stderr
+    done = beta.json("restore", "docs/")
+    assert (done["restored"], done["failed"]) == (["docs/a.md", "docs/deep/b.md"], {})
+    both(alpha, beta)
+    del before["docsy.md"]
+    assert alpha.files() == before
+    assert "no deleted file lies below docs/" in beta.run("restore", "docs/", code=2).stderr
 
 
 def test_conflicts_are_listed_resolved_and_can_be_undone(machines: Machines) -> None:

@@ -23,14 +23,16 @@ from aiplatform.mesh_ide.model.messages import (
     Stored,
     Vectors,
 )
+from tests.forging import (
+    genesis,
+    tree_update,
+)
 from tests.integration.hostile import (
     MIB,
     NEW,
     PRINT,
     Hostile,
     attacked,
-    genesis,
-    tree_update,
 )
 from tests.integration.kit import run, until
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +12,9 @@ import pytest
 from typer.testing import CliRunner
 
 from aiplatform.mesh_ide.api import answers
-from aiplatform.mesh_ide.api.locations import Place
 from aiplatform.mesh_ide.cli import app, main, present
 from aiplatform.mesh_ide.cli.output import safe, table
 from aiplatform.mesh_ide.cli.verbs_belonging import BadDurationError, seconds_of
-from aiplatform.mesh_ide.cli.verbs_service import unit_of
 
 _HEAVY = (
     "asyncio", "typer", "rich", "pydantic", "iroh", "loro", "apsw", "cryptography", "blake3",
@@ -67,6 +67,50 @@ def test_every_verb_has_help_with_an_example_and_json(verb: str) -> None:
         assert "Example: " in said
         assert "--json" in said
         assert "-C" in said
+
+
+def mesh(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run the program where no node ever was."""
+    return subprocess.run(
+        [sys.executable, "-m", "aiplatform.mesh_ide.cli.main", *words],
+        env=os.environ | {"XDG_STATE_HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("verb", ["status", "peers", "conflicts --check", "ping desk"])
+def test_a_failure_with_json_is_json_too(tmp_path: Path, verb: str) -> None:
+    """One record on stdout that says code and reason; the words for people stay on stderr."""
+    done = mesh(tmp_path, *verb.split(), "--json")
+    said = json.loads(done.stdout)
+    assert said["schema"] == 1
+    assert (said["problem"]["code"], said["problem"]["exit_code"]) == ("usage", 2)
+    assert done.returncode == 2
+    assert done.stderr == f"mesh: {said['problem']['message']}\n"
+    assert mesh(tmp_path, *verb.split()).stdout == ""
+
+
+def test_an_answer_is_not_followed_by_a_problem() -> None:
+    """`doctor --json` prints what it found and fails: one record, not two."""
+    code = (
+        "import sys; sys.argv = ['mesh', 'doctor', '--json']\n"
+        "from aiplatform.mesh_ide.cli import output\n"
+        "from aiplatform.mesh_ide.model.errors import ConflictError\n"
+        "output.print_json('doctor', {'checks': []})\n"
+        "output.print_problem(ConflictError('one problem'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == {"schema": 1, "verb": "doctor", "result": {"checks": []}}
+
+
+def test_a_mistyped_verb_is_answered_with_the_nearest_one(tmp_path: Path) -> None:
+    """Among all verbs, not only those that were imported."""
+    done = mesh(tmp_path, "confilcts")
+    assert done.returncode == 2
+    assert "Did you mean 'conflicts'?" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -125,12 +169,3 @@ def test_a_status_reads_as_sentences() -> None:
     assert "desk  online  edit  1.2 ms   3" in said
     assert "up 1 min 1 s" in said
     assert said.endswith("problem: the disk is full")
-
-
-def test_a_service_unit_quotes_what_systemd_would_read(tmp_path: Path) -> None:
-    """Spaces, percent signs, dollars and quotes in a folder's name stay themselves."""
-    place = Place(tmp_path / "rocket-1", Path('/home/a b/50% "x" $HOME'), "rocket", "laptop")
-    unit, text = unit_of(place)
-    assert unit.name == "mesh@rocket-1.service"
-    assert '"/home/a b/50%% \\"x\\" $$HOME"' in text
-    assert f'ExecStart="{sys.executable}" -m aiplatform.mesh_ide.cli.main up' in text

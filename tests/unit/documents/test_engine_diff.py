@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aiplatform.mesh_ide.documents.engine import alignment, diff
 from aiplatform.mesh_ide.documents.engine.alignment import Budget, align
 from aiplatform.mesh_ide.documents.engine.diff import (
     HUNKS_MAX,
@@ -78,6 +79,73 @@ def test_alignment_is_a_common_subsequence_no_longer_than_the_longest(
     matcher = SequenceMatcher(None, old, new, autojunk=False)
     ratio = sum(length for *_, length in blocks)
     assert ratio * 2 >= sum(block.size for block in matcher.get_matching_blocks()) or not old
+
+
+@settings(max_examples=150)
+@given(st.integers(0, 2**32), st.integers(2, 60))
+def test_lines_rewritten_in_place_change_only_themselves(seed: int, count: int) -> None:
+    """As another branch, a renaming or a formatter does it: a hunk each, and nothing goes."""
+    chance = Random(seed)
+    size = chance.choice((count * 2, 300))
+    lines = [f"line {i} of the text\n" for i in range(size)]
+    places = sorted(chance.sample(range(size), min(count, size // 2)))
+    rewritten = list(lines)
+    for place in places:
+        rewritten[place] = chance.choice(("# new ", "    ")) + lines[place]
+    hunks = planned("".join(lines), "".join(rewritten))
+    assert kept("".join(lines), hunks) == len("".join(lines))
+    assert len(hunks) == len(places)
+
+
+def shifted(records: int) -> tuple[list[str], list[str]]:
+    """Return a text of records, most of their lines alike, and the same with one gone and one come.
+
+    As many lines as before, most of them where they were: and yet every record has moved.
+    """
+    old = [line for i in range(records) for line in ("{\n", f"  name {i * 977}\n", "}\n", "\n")]
+    return old, ["{\n", "  first name\n", "}\n", "\n", *old[:-4]]
+
+
+def test_records_that_moved_past_lines_that_are_alike_are_not_taken_for_rewritten() -> None:
+    """One came at the top and one went at the end: two hunks, and nothing else is touched."""
+    old, new = shifted(60)
+    hunks = planned("".join(old), "".join(new))
+    assert len(hunks) == 2
+    assert kept("".join(old), hunks) == len("".join(old[:-4]))
+
+
+def test_planted_bug_comparing_by_place_alone_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a look at what went and came elsewhere, every record would seem to be renamed."""
+
+    def by_place(
+        old: Sequence[str], new: Sequence[str], window: tuple[int, int, int, int]
+    ) -> list[tuple[int, int, int]]:
+        a, a_end, b, _ = window
+        return [(i, b + i - a, 1) for i in range(a, a_end) if old[i] == new[b + i - a]]
+
+    monkeypatch.setattr(alignment, "_in_place", by_place)
+    old, new = shifted(60)
+    assert len(planned("".join(old), "".join(new))) > 2
+
+
+@given(st.lists(st.integers(0, 40), max_size=40), st.data())
+def test_items_that_stay_in_place_are_aligned_there(old: list[int], data: st.DataObject) -> None:
+    """What was replaced by something that was nowhere before leaves all others where they are."""
+    places = data.draw(st.sets(st.integers(0, max(0, len(old) - 1)), max_size=len(old) // 2))
+    new = [100 + i if i in places else item for i, item in enumerate(old)]
+    blocks = align(old, new, Budget(10_000))
+    stay = {first + i for first, second, length in blocks for i in range(length)}
+    assert all(first == second for first, second, _ in blocks)
+    assert stay == set(range(len(old))) - places
+
+
+@given(st.text(alphabet="ab\n\r\x0b\x85\u2028;", max_size=60))
+def test_lines_end_at_line_feeds_alone(text: str) -> None:
+    """Other characters at which Python cuts lines stay inside them; nothing gets lost."""
+    lines = diff._lines(text, 1)
+    assert "".join(lines) == text
+    assert all(line.find("\n") in {-1, len(line) - 1} for line in lines)
+    assert all(line.endswith("\n") for line in lines[:-1])
 
 
 def test_alignment_without_budget_still_trims_common_ends() -> None:

@@ -15,9 +15,12 @@ from aiplatform.mesh_ide.documents.engine.faults import (
     BadEntryError,
     loro_faults_as,
 )
+from aiplatform.mesh_ide.documents.engine.lineage import Lineage
+from aiplatform.mesh_ide.documents.engine.payload import OperationSpan
 from aiplatform.mesh_ide.documents.engine.peers import derive_peer, genesis_peer
 from aiplatform.mesh_ide.documents.engine.text import LoroTextEngine
 from aiplatform.mesh_ide.documents.engine.tree import LoroTreeEngine
+from aiplatform.mesh_ide.documents.engine.versions import Version
 from aiplatform.mesh_ide.model.entries import Entry, EntryRef, KnownEntry, Principal
 from aiplatform.mesh_ide.model.enums import BaseInference, EntryKind, FileMode, PrincipalKind
 from aiplatform.mesh_ide.model.ids import NO_ENTRY, BlobHash, EntryId, FileId, SessionId, TreeNodeId
@@ -82,6 +85,58 @@ def test_only_loros_own_faults_are_translated() -> None:
     for other in (KeyboardInterrupt(), SystemExit(1), GeneratorExit(), ValueError("ours")):
         with pytest.raises(type(other)):
             raising(other)
+
+
+class Credulous(Lineage):
+    """Takes whatever has a draft's bytes for the draft."""
+
+    def _adopted(self, entry: Entry, base: Version) -> OperationSpan | None:
+        draft = self._draft
+        if draft is None or draft.payload != entry.payload or draft.base != base:
+            return None
+        self._draft = None
+        return draft.span
+
+
+class CredulousEngine(LoroTextEngine):
+    """An engine of such lineages."""
+
+    def _build(self, root: TextRoot) -> Lineage:
+        return Credulous(root)
+
+
+def takes_a_copied_draft(engine: LoroTextEngine) -> bool:
+    """Return whether an engine believes an entry of Bob's that holds what Ada has just made."""
+    root = TextRoot(FILE, ROOT, "one\ntwo\n")
+    payload = engine.derive_update(root, (), (ROOT,), "one\ntwo\nthree\n", ADA, 1)
+    assert payload
+    copied = known(BOB, (ROOT,), payload)
+    try:
+        engine.text_at(root, [copied], (copied.ref,))
+    except BadUpdateError:
+        return False
+    return True
+
+
+def test_a_draft_is_recognised_by_its_author_alone() -> None:
+    """Equal bytes under another name are somebody else's operations, also here."""
+    assert not takes_a_copied_draft(LoroTextEngine())
+
+
+def test_planted_bug_a_draft_recognised_by_its_bytes_is_caught() -> None:
+    """It would let everybody claim what Ada has written."""
+    assert takes_a_copied_draft(CredulousEngine())
+
+
+def test_a_look_that_is_remembered_is_remembered_for_that_author() -> None:
+    """The same bytes are sound as Ada's and refused as Bob's, in whatever order they come."""
+    engine, root = LoroTextEngine(), TextRoot(FILE, ROOT, "one\n")
+    payload = engine.derive_update(root, (), (ROOT,), "one\ntwo\n", ADA, 1)
+    assert payload
+    for _ in range(2):
+        engine.check_payload(known(ADA, (ROOT,), payload))
+        with pytest.raises(BadEntryError, match="author's"):
+            engine.check_payload(known(BOB, (ROOT,), payload))
 
 
 def test_a_refused_entry_is_named() -> None:

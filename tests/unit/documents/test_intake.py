@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec import msgpack
-
-from aiplatform.mesh_ide.documents.intake import Intake, equivocation_record
+from aiplatform.mesh_ide.documents.intake import Intake
 from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import (
     EntriesStored,
@@ -19,6 +17,7 @@ from aiplatform.mesh_ide.documents.notices import (
 )
 from aiplatform.mesh_ide.documents.places import PathChange
 from aiplatform.mesh_ide.identity.batches import open_slice
+from aiplatform.mesh_ide.identity.equivocation import signed_place
 from aiplatform.mesh_ide.identity.subsets import subset
 from aiplatform.mesh_ide.model.entries import BatchSlice, EntryRef, KnownEntry
 from aiplatform.mesh_ide.model.ids import TREE_FILE, NodeId, SessionId
@@ -128,9 +127,11 @@ def test_faults_of_slices_are_told_of_the_peer_and_the_session() -> None:
     """What did not pass verification is nobody's entry."""
     door, ben = Door(), Author("ben")
     piece = said(ben, 1)
-    fault = SliceFault(piece, "not signed", (b"one", b"two"))
+    (known,) = open_slice(piece, WORKSPACE)
+    half = signed_place(piece, (known,), 0)
+    fault = SliceFault(piece, "not signed", (half, half))
     out = door.intake.on_verified(SlicesVerified(PEER, (), (fault,)), 1)
-    assert out == [PeerMisbehaved(PEER, "not signed", (b"one", b"two"), ben.session)]
+    assert out == [PeerMisbehaved(PEER, "not signed", (half, half), ben.session)]
     assert door.ledger.state(FILE) is None
 
 
@@ -245,16 +246,6 @@ def test_what_the_store_refuses_is_looked_at_again() -> None:
     again, stored = door.intake.on_persisted(Persisted(1, refused=(known.ref,)))
     assert again == VerifySlices(PEER, (other,))
     assert isinstance(stored, EntriesStored)
-
-
-def test_a_proof_is_kept_under_the_session_that_signed_both() -> None:
-    """Two encoded slices, found again by the session's id."""
-    one, other, ben = two_stories()
-    proof = (msgpack.encode(one), msgpack.encode(other))
-    record = equivocation_record(ben.session, proof)
-    assert (record.kind, record.key) == (RecordKind.EQUIVOCATION, ben.session)
-    assert record.value is not None
-    assert msgpack.decode(record.value, type=tuple[bytes, ...]) == proof
 
 
 # --- mending -------------------------------------------------------------------------------------

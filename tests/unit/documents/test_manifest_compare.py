@@ -164,6 +164,9 @@ class Shelf:
     def __init__(self, *contents: bytes) -> None:
         self._contents = {blob_of(content): content for content in contents}
 
+    def at_hand(self, blob: BlobHash) -> bytes | None:
+        return self._contents.get(blob)
+
     def read(self, blob: BlobHash, path: str | None = None) -> bytes | None:
         return self._contents.get(blob)
 

@@ -12,6 +12,7 @@ from aiplatform.mesh_ide.identity.keys import SigningKey
 from aiplatform.mesh_ide.model.entries import KnownEntry
 from aiplatform.mesh_ide.model.ids import BlobHash
 from aiplatform.mesh_ide.node.jobs import JobRunner
+from aiplatform.mesh_ide.ports.engine import TextEngine
 from aiplatform.mesh_ide.ports.errors import CorruptRecordError
 from aiplatform.mesh_ide.ports.jobs import BlobSource, Job, Persist, TextLineage
 from aiplatform.mesh_ide.ports.store import PutBlob, PutEntries
@@ -29,7 +30,7 @@ class Ports:
     ``damage`` is what was reported of stored entries that rotted.
     """
 
-    def __init__(self, *, has_folder: bool = True) -> None:
+    def __init__(self, *, has_folder: bool = True, texts: TextEngine | None = None) -> None:
         """Begin with an empty disk."""
         self.me = Author("me")
         self.disk = SimulatedDisk()
@@ -46,7 +47,7 @@ class Ports:
             self.store,
             self.contents,
             self.tree if has_folder else None,
-            LoroTextEngine(),
+            texts or LoroTextEngine(),
             self.names,
             self.damage.append,
         )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from aiplatform.mesh_ide.documents.engine.text import LoroTextEngine
 from aiplatform.mesh_ide.documents.state import base_of
 from aiplatform.mesh_ide.model.entries import TEXT_BYTES_MAX, EntryRef, KnownEntry
 from aiplatform.mesh_ide.model.enums import FileMode
 from aiplatform.mesh_ide.node.jobs_documents import changed_characters
-from aiplatform.mesh_ide.ports.engine import MoveNode, PlaceNode, Splice
+from aiplatform.mesh_ide.ports.engine import MoveNode, PlaceNode, Splice, TextRoot
 from aiplatform.mesh_ide.ports.jobs import (
     BlobSource,
     DerivedUpdate,
@@ -193,6 +196,68 @@ def test_splices_are_applied_in_order() -> None:
     assert (result.blob, result.size, result.problem) == (blob(text), len(text.encode()), None)
     known = written(ports, text, result.payload, result.base)
     assert materialise(ports, lineage, (known.ref,)).blob == blob(text)
+
+
+class Counting(LoroTextEngine):
+    """Counts how often a text is asked for."""
+
+    asked = 0
+
+    def text_at(
+        self, root: TextRoot, entries: Iterable[KnownEntry], heads: Sequence[EntryRef]
+    ) -> str:
+        """Count, and answer."""
+        self.asked += 1
+        return super().text_at(root, entries, heads)
+
+
+def typed(ports: Ports, lineage: TextLineage, text: str, splices: Splice) -> KnownEntry:
+    """Type something; its entry is signed and on its way to the store."""
+    result = splice(ports, lineage, splices)
+    assert result.blob == blob(text)
+    change = replace(ports.me.change(FILE, text), payload=result.payload)
+    (known,) = ports.me.say(change)
+    return known
+
+
+def test_what_was_typed_here_is_not_merged_a_second_time() -> None:
+    """Its text is at hand since it was typed; once it is not any more, it is merged as others."""
+    texts = Counting()
+    ports = Ports(texts=texts)
+    lineage = ports.created("hello\n")
+    known = typed(ports, lineage, "> hello\n", Splice(0, 0, "> "))
+    pending = replace(lineage, pending=(known,))
+    asked = texts.asked
+    assert materialise(ports, pending, (known.ref,)).blob == blob("> hello\n")
+    assert texts.asked == asked
+    ports.contents.forget(blob("> hello\n"))
+    assert materialise(ports, pending, (known.ref,)).blob == blob("> hello\n")
+    assert texts.asked == asked + 1
+
+
+def test_what_others_say_they_typed_is_computed_before_it_is_believed() -> None:
+    """The text that their entry claims may be at hand and be another than its operations give."""
+    ports, other = Ports(), Author("other")
+    lineage = ports.created("hello\n")
+    known = typed(ports, lineage, "> hello\n", Splice(0, 0, "> "))
+    ports.stored((known,))
+    ports.contents.keep(blob("forged\n"), b"forged\n")
+    other.hear(*ports.me.heard)
+    (forged,) = other.say(replace(other.change(FILE, "forged\n"), payload=b""))
+    pending = replace(lineage, pending=(forged,))
+    assert materialise(ports, pending, (forged.ref,)).blob == blob("> hello\n")
+
+
+def test_typing_goes_on_whether_the_last_entry_is_stored_or_on_its_way() -> None:
+    """What was typed last is remembered; a restarted node reads it from the store."""
+    ports = Ports()
+    lineage = ports.created("hello\n")
+    first = typed(ports, lineage, "> hello\n", Splice(0, 0, "> "))
+    materialise(ports, replace(lineage, pending=(first,)), (first.ref,))
+    assert splice(ports, lineage, Splice(7, 0, "!")).blob == blob("> hello!\n")
+    ports.stored((first,))
+    materialise(ports, lineage, (lineage.root,))
+    assert splice(ports, lineage, Splice(0, 2, "")).blob == blob("hello\n")
 
 
 def test_a_splice_outside_the_text_is_refused_with_why() -> None:

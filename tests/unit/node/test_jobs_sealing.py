@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from msgspec import msgpack
-
 from aiplatform.mesh_ide.identity.batches import open_slice
+from aiplatform.mesh_ide.identity.equivocation import is_equivocation, sequence_of
+from aiplatform.mesh_ide.identity.sessions import certify
 from aiplatform.mesh_ide.identity.subsets import subset
 from aiplatform.mesh_ide.model.entries import ENTRIES_PER_BATCH_MAX, BatchSlice, KnownEntry
 from aiplatform.mesh_ide.model.ids import NO_ENTRY, NodeId
+from aiplatform.mesh_ide.model.messages import EquivocationProof, SignedPlace
 from aiplatform.mesh_ide.ports.jobs import (
     EntriesSealed,
     Persist,
@@ -17,9 +18,18 @@ from aiplatform.mesh_ide.ports.jobs import (
 )
 from aiplatform.mesh_ide.ports.store import PutEntries
 from tests.unit.documents.authors import WORKSPACE, Author, file
+from tests.unit.identity.boards import key_of
 from tests.unit.node.ports import Ports
 
 PEER = NodeId(b"p" * 32)
+
+
+def accusation(author: Author, halves: tuple[SignedPlace, SignedPlace]) -> EquivocationProof:
+    """Put a session's certificate to the halves of a proof."""
+    certificate = certify(
+        node=key_of("ben's node"), session=author.key, workspace=WORKSPACE, started_ms=0
+    )
+    return EquivocationProof(certificate, *halves)
 
 
 def seal(ports: Ports, *numbers: int, time_ms: int = 5) -> EntriesSealed:
@@ -87,7 +97,7 @@ def test_a_forged_slice_is_refused_and_the_others_are_not() -> None:
     forged = BatchSlice(good.header, good.indexes, (good.entries[0][:-1] + b"?",))
     result = verify(ports, forged, good)
     assert [piece for piece, _ in result.good] == [good]
-    assert [(fault.slice, fault.proof) for fault in result.faults] == [(forged, ())]
+    assert [(fault.slice, fault.proof) for fault in result.faults] == [(forged, None)]
 
 
 def test_operations_that_are_none_are_refused_before_they_are_stored() -> None:
@@ -107,9 +117,9 @@ def test_a_contradiction_of_what_is_stored_is_refused_with_the_proof() -> None:
     lies = liar.say(liar.genesis(file(3)), liar.genesis(file(4)))
     store(ports, ben.said[0], known)
     (fault,) = verify(ports, liar.said[0]).faults
-    pieces = [msgpack.decode(encoded, type=BatchSlice) for encoded in fault.proof]
-    entries = [open_slice(piece, WORKSPACE) for piece in pieces]
-    assert [[one.ref for one in opened] for opened in entries] == [[known[0].ref], [lies[0].ref]]
+    assert fault.proof is not None
+    assert [half.id for half in fault.proof] == [known[0].ref.id, lies[0].ref.id]
+    assert is_equivocation(accusation(ben, fault.proof), WORKSPACE)
 
 
 def test_a_contradiction_within_a_part_is_found_too() -> None:
@@ -120,5 +130,6 @@ def test_a_contradiction_within_a_part_is_found_too() -> None:
     lies = liar.say(liar.genesis(file(3)), liar.genesis(file(4)))
     store(ports, ben.said[0], known)
     (fault,) = verify(ports, subset(liar.said[0], lies, [1])).faults
-    pieces = [msgpack.decode(encoded, type=BatchSlice) for encoded in fault.proof]
-    assert [open_slice(piece, WORKSPACE)[0].ref.sequence for piece in pieces] == [2, 2]
+    assert fault.proof is not None
+    assert [sequence_of(half) for half in fault.proof] == [2, 2]
+    assert is_equivocation(accusation(ben, fault.proof), WORKSPACE)

@@ -8,12 +8,20 @@ from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
+from aiplatform.mesh_ide.model.entries import EntryDraft
+from aiplatform.mesh_ide.model.enums import BaseInference, EntryKind, FileMode
 from aiplatform.mesh_ide.node.jobs import JobRunner
-from aiplatform.mesh_ide.node.lanes import GROUP_COMMIT_MAX, Lanes
+from aiplatform.mesh_ide.node.lanes import (
+    GROUP_COMMIT_MAX,
+    IN_LINE_BYTES_MAX,
+    IN_LINE_ENTRIES_MAX,
+    Lanes,
+)
 from aiplatform.mesh_ide.ports.filetree import ScanBatch
 from aiplatform.mesh_ide.ports.jobs import (
     ArchiveBlobs,
     BlobsArchived,
+    EntriesSealed,
     FolderScanned,
     Job,
     JobResult,
@@ -23,6 +31,7 @@ from aiplatform.mesh_ide.ports.jobs import (
     ScanFolder,
     SealEntries,
 )
+from tests.unit.documents.authors import PERSON, file
 
 WAIT_S = 5.0
 
@@ -36,11 +45,16 @@ class Runner(JobRunner):
         self.gate = threading.Event()
         self.gate.set()
         self.has_begun = threading.Event()
+        self.threads: list[str] = []
 
     def run(self, job: Job) -> Iterator[JobResult]:
-        """Answer, or fail where there is something to seal."""
-        if isinstance(job, SealEntries):
+        """Answer, or fail where nothing is given to seal."""
+        if isinstance(job, SealEntries) and not job.drafts:
             raise ZeroDivisionError
+        if isinstance(job, SealEntries):
+            self.threads.append(threading.current_thread().name)
+            yield EntriesSealed((), ())
+            return
         if isinstance(job, ScanFolder):
             for is_last in (False, True):
                 yield FolderScanned(ScanBatch((), (), ()), is_last=is_last)
@@ -158,6 +172,57 @@ def test_a_defect_ends_its_lane_and_is_reported_once() -> None:
         assert running.next() == Persisted(1)
     assert running.failures.empty()
     assert running.results.empty()
+
+
+def drafts(count: int, size: int) -> SealEntries:
+    """Return something to seal."""
+    draft = EntryDraft(
+        file=file(1),
+        kind=EntryKind.UPDATE,
+        parents=(),
+        result=None,
+        size=0,
+        mode=FileMode.REGULAR,
+        is_text=True,
+        branch=1,
+        is_save=False,
+        principal=PERSON,
+        inference=BaseInference.KNOWN,
+        payload=bytes(size),
+    )
+    return SealEntries((draft,) * count, 0)
+
+
+def test_a_keystroke_is_sealed_in_line_and_more_is_not() -> None:
+    """Waking a thread would take longer; many entries, or large ones, would hold up the loop."""
+    me = threading.current_thread().name
+    with Running() as running:
+        for job in (
+            drafts(1, 100),
+            drafts(IN_LINE_ENTRIES_MAX + 1, 1),
+            drafts(1, IN_LINE_BYTES_MAX + 1),
+        ):
+            running.lanes.submit(job)
+            assert isinstance(running.next(), EntriesSealed)
+    assert running.runner.threads == [me, "mesh-sealing", "mesh-sealing"]
+
+
+def test_nothing_overtakes_what_its_lane_has_begun() -> None:
+    """A small job waits behind others of its lane, also behind one that is under way."""
+    is_in, may_go = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        is_in.set()
+        assert may_go.wait(WAIT_S)
+
+    with Running() as running:
+        running.lanes.call(Lane.SEALING, wait)
+        assert is_in.wait(WAIT_S)
+        running.lanes.submit(drafts(1, 100))
+        assert running.results.empty()
+        may_go.set()
+        assert isinstance(running.next(), EntriesSealed)
+    assert running.runner.threads == ["mesh-sealing"]
 
 
 def test_calls_run_between_the_jobs_of_a_lane() -> None:

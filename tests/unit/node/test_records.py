@@ -6,14 +6,14 @@ from msgspec import msgpack
 from msgspec.structs import replace
 
 from aiplatform.mesh_ide.documents.state import Merged
-from aiplatform.mesh_ide.mesh.membership import KeepRoster
+from aiplatform.mesh_ide.mesh.outputs import KeepRoster
 from aiplatform.mesh_ide.model.ids import EntryId
 from aiplatform.mesh_ide.node import records
 from aiplatform.mesh_ide.ports.store import RecordKind
 from aiplatform.mesh_ide.storage.memory import MemoryStore
 from tests.unit.documents.authors import Author, blob, created, file
 from tests.unit.identity.boards import founded, node_of
-from tests.unit.mesh.members import certificate_of
+from tests.unit.mesh.members import certificate_of, proof_of
 
 
 def test_a_fresh_node_knows_nothing() -> None:
@@ -37,6 +37,7 @@ def test_facts_come_back_beside_each_other() -> None:
             records.addresses_record(node_of("b"), ()),
             records.refused_record(entry),
             records.certificate_record(certificate_of("a")),
+            records.equivocation_record(proof_of("a")),
         )
     )
     assert records.has_joined(store)
@@ -44,6 +45,7 @@ def test_facts_come_back_beside_each_other() -> None:
     assert records.addresses(store) == {node_of("a"): ("a:1", "a:2"), node_of("b"): ()}
     assert records.refused_entries(store) == {entry}
     assert records.certificates(store) == (certificate_of("a"),)
+    assert records.equivocations(store) == (proof_of("a"),)
 
 
 def test_roster_records_are_kept_and_erased() -> None:

@@ -30,7 +30,7 @@ class FakeOperations:
         self.released = asyncio.Event()
         self.cancelled = asyncio.Event()
 
-    async def perform(
+    async def perform(  # noqa: C901 - one line per request
         self, request: requests.AnyAsk, emit: Callable[[Struct], Awaitable[None]]
     ) -> Struct:
         match request:
@@ -44,6 +44,8 @@ class FakeOperations:
             case requests.AskReject():
                 self.released.set()
                 return answers.Done("set")
+            case requests.AskBlame():
+                raise TimeoutError  # of a part that has a bound of its own
             case requests.AskCat():
                 return answers.Content(request.path, "now", "regular", bytes(17 * 1024 * 1024))
             case requests.AskPing():
@@ -142,6 +144,26 @@ def test_a_call_that_takes_too_long_ends_with_124(path: Path) -> None:
         return caught.value.exit_code
 
     assert run(path, work) == 124
+
+
+@pytest.mark.parametrize("timeout_s", [None, 60.0])
+def test_a_part_that_is_too_slow_is_not_taken_for_the_callers_time(
+    path: Path, timeout_s: float | None
+) -> None:
+    """With a bound of the caller's or without: it has not passed, and the message says what has."""
+
+    def work() -> object:
+        with ControlClient(path) as node:
+            with pytest.raises(CallTimedOutError) as caught:
+                node.call(requests.AskBlame("a.txt"), timeout_s)
+            assert node.call(requests.AskWhy("after")).path == "after"
+        return caught.value
+
+    error = run(path, work)
+    assert isinstance(error, CallTimedOutError)
+    assert "a part of this node did not answer" in str(error)
+    assert "60" not in str(error)
+    assert error.exit_code == 124
 
 
 def test_an_answer_over_the_bound_is_a_problem_and_the_connection_lives(path: Path) -> None:

@@ -129,7 +129,7 @@ def test_a_file_with_other_content_is_not_there_for_read_and_fails_chunks() -> N
 
 
 def test_a_rotten_archive_is_reported_and_the_folder_helps() -> None:
-    """``read`` goes on to the file; ``chunks`` takes a small file first and never both."""
+    """A small file is taken first; where it is asked, the rot is told each time."""
     here = Folder()
     here.store.commit([put_blob(b"content")])
     here.disk.rot_chunk(blob_of(b"content"), 0)
@@ -139,7 +139,31 @@ def test_a_rotten_archive_is_reported_and_the_folder_helps() -> None:
     assert all_of(here.contents.chunks(blob_of(b"content"), "a.txt")) == b"content"
     with pytest.raises(CorruptContentError):
         all_of(here.contents.chunks(blob_of(b"content")))
-    assert [error.key for error in here.reported] == [blob_of(b"content")] * 3
+    assert [error.key for error in here.reported] == [blob_of(b"content")] * 2
+
+
+def test_a_large_file_helps_where_the_archive_rotted() -> None:
+    """It is read only after the archive was asked, whose damage is told."""
+    content = bytes(CHUNK_BYTES)
+    here = Folder()
+    here.store.commit([put_blob(content)])
+    here.disk.rot_chunk(blob_of(content), 0)
+    here.files["big"] = [content]
+    assert here.contents.read(blob_of(content), "big") == content
+    assert [error.key for error in here.reported] == [blob_of(content)]
+
+
+def test_only_what_was_kept_is_at_hand() -> None:
+    """What would need a disk is not, so that it may be asked for on an event loop."""
+    here = Folder()
+    here.store.commit([put_blob(b"archived")])
+    here.files["a.txt"] = [b"in a file"]
+    here.contents.keep(blob_of(b"kept"), b"kept")
+    assert here.contents.at_hand(blob_of(b"kept")) == b"kept"
+    assert here.contents.at_hand(blob_of(b"archived")) is None
+    assert here.contents.at_hand(blob_of(b"in a file")) is None
+    here.contents.forget(blob_of(b"kept"))
+    assert here.contents.at_hand(blob_of(b"kept")) is None
 
 
 def test_an_archived_forgery_is_reported() -> None:

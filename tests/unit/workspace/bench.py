@@ -27,6 +27,7 @@ from aiplatform.mesh_ide.ports.jobs import (
 from aiplatform.mesh_ide.workspace.core_apply import Applier
 from aiplatform.mesh_ide.workspace.core_deletions import Deletions
 from aiplatform.mesh_ide.workspace.core_edits import Edits
+from aiplatform.mesh_ide.workspace.core_needs import Needs
 from aiplatform.mesh_ide.workspace.core_observe import Observer
 from aiplatform.mesh_ide.workspace.folder import Folder
 from aiplatform.mesh_ide.workspace.records import DiskState, Standing
@@ -71,7 +72,8 @@ class Bench:
         )
         self.changes = Edits(self.ledger, self.observer, self.folder, PERSON)
         self.deletions = Deletions(self.ledger, self.observer, self.folder, PERSON)
-        self.applier = Applier(self.ledger, self.folder)
+        self.needs = Needs(self.ledger, self.folder)
+        self.applier = Applier(self.ledger, self.folder, self.needs)
         self.sealed: list[KnownEntry] = []
         self.edits: list[EditTree] = []
         self._places: dict[TreeNodeId, TreePlace] = {}

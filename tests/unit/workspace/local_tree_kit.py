@@ -39,6 +39,9 @@ class Cache(dict[BlobHash, bytes]):
     def forget(self, blob: BlobHash) -> None:
         self.pop(blob, None)
 
+    def at_hand(self, blob: BlobHash) -> bytes | None:
+        return self.get(blob)
+
     def read(self, blob: BlobHash, path: str | None = None) -> bytes | None:
         return self.get(blob)
 

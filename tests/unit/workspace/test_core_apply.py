@@ -14,7 +14,7 @@ from aiplatform.mesh_ide.ports.jobs import (
     TextAt,
     WritesApplied,
 )
-from aiplatform.mesh_ide.workspace.core_apply import MATERIALISE_PER_JOB_MAX, RETRY_WANT_MS
+from aiplatform.mesh_ide.workspace.core_needs import MATERIALISE_PER_JOB_MAX, RETRY_WANT_MS
 from aiplatform.mesh_ide.workspace.records import RETRY_WRITE_MS, WRITES_PER_JOB_MAX
 from tests.unit.documents.authors import Author, blob, file
 from tests.unit.workspace.bench import NOW_MS, Bench, seen, stat
@@ -69,7 +69,7 @@ def test_a_file_whose_content_is_here_is_written() -> None:
         bench.state(1).refs(),
         bench.state(1).refs()[0].id,
     )
-    assert applied(bench, [planned], now_stat=stat("one")) == ["a"]
+    assert applied(bench, [planned], now_stat=stat("one")) == []
     disk = bench.disk("a")
     assert (disk.now, disk.stat, disk.before, disk.written_ms) == (
         target,
@@ -85,11 +85,11 @@ def test_a_content_that_is_not_here_is_wanted_and_waited_for() -> None:
     bench = Bench()
     bench.share("a", 1)
     assert plan(bench, "a") == []
-    assert bench.applier.wanted == {blob("one"): (FILE, 3)}
-    assert bench.applier.outstanding == 1
-    assert bench.applier.on_content([blob("other")]) == []
-    assert bench.applier.on_content([blob("one")]) == ["a"]
-    assert bench.applier.wanted == {}
+    assert bench.needs.wanted == {blob("one"): (FILE, 3)}
+    assert bench.needs.outstanding == 1
+    assert bench.needs.on_content([blob("other")]) == []
+    assert bench.needs.on_content([blob("one")]) == ["a"]
+    assert bench.needs.wanted == {}
     assert [w.blob for w in write(bench, "a")] == [blob("one")]
 
 
@@ -168,14 +168,14 @@ def test_an_edited_text_is_computed_from_its_root() -> None:
     (edit,) = bench.peer.say(bench.peer.change(FILE, "two"))
     bench.arrive(edit)
     assert plan(bench, "a", "a") == []
-    (job,) = bench.applier.take_merges()
+    (job,) = bench.needs.take_merges()
     (item,) = job.items
     assert (item.lineage.root, item.lineage.content) == (root, BlobSource(blob("one"), "a"))
     assert item.heads == (edit.ref,)
     bench.applier.consider("a")
-    assert bench.applier.take_merges() == []
-    assert bench.applier.end_merge(FILE) == (edit.ref,)
-    assert bench.applier.on_content([blob("two")]) == ["a"]
+    assert bench.needs.take_merges() == []
+    assert bench.needs.end_merge(FILE) == (edit.ref,)
+    assert bench.needs.on_content([blob("two")]) == ["a"]
     assert [w.blob for w in write(bench, "a")] == [blob("two")]
 
 
@@ -185,11 +185,11 @@ def test_a_texts_root_is_fetched_rather_than_its_head() -> None:
     bench.share("a", 1)
     bench.arrive(*bench.peer.say(bench.peer.change(FILE, "two")))
     assert plan(bench, "a") == []
-    assert bench.applier.wanted == {blob("one"): (FILE, 3)}
-    assert bench.applier.shelf == {blob("one"): FILE}
-    assert bench.applier.on_content([blob("one")]) == ["a"]
+    assert bench.needs.wanted == {blob("one"): (FILE, 3)}
+    assert bench.needs.shelf == {blob("one"): FILE}
+    assert bench.needs.on_content([blob("one")]) == ["a"]
     assert plan(bench, "a") == []
-    assert len(bench.applier.take_merges()) == 1
+    assert len(bench.needs.take_merges()) == 1
 
 
 def test_a_text_that_cannot_be_merged_is_fetched_as_it_is() -> None:
@@ -198,11 +198,11 @@ def test_a_text_that_cannot_be_merged_is_fetched_as_it_is() -> None:
     bench.stand("a", 1)
     bench.arrive(*bench.peer.say(bench.peer.change(FILE, "two")))
     plan(bench, "a")
-    bench.applier.take_merges()
-    bench.applier.end_merge(FILE)
-    bench.applier.give_up_merge(bench.state(1))
+    bench.needs.take_merges()
+    bench.needs.end_merge(FILE)
+    bench.needs.give_up_merge(bench.state(1))
     assert plan(bench, "a") == []
-    assert bench.applier.wanted == {blob("two"): (FILE, 3)}
+    assert bench.needs.wanted == {blob("two"): (FILE, 3)}
 
 
 def test_concurrent_edits_are_merged_before_they_are_written() -> None:
@@ -214,7 +214,7 @@ def test_concurrent_edits_are_merged_before_they_are_written() -> None:
     bench.arrive(*bench.peer.say(bench.peer.change(FILE, "two")))
     bench.arrive(*ben.say(ben.change(FILE, "drei")))
     assert plan(bench, "a") == []
-    (job,) = bench.applier.take_merges()
+    (job,) = bench.needs.take_merges()
     assert [item.heads for item in job.items] == [bench.state(1).refs()]
 
 
@@ -225,7 +225,7 @@ def test_merges_come_in_bounded_jobs() -> None:
         bench.stand(f"{number}", number, f"text {number}")
         bench.arrive(*bench.peer.say(bench.peer.change(file(number), f"edited {number}")))
         bench.applier.consider(f"{number}")
-    jobs: list[Materialise] = bench.applier.take_merges()
+    jobs: list[Materialise] = bench.needs.take_merges()
     items: list[TextAt] = [item for job in jobs for item in job.items]
     assert [len(job.items) for job in jobs] == [
         MATERIALISE_PER_JOB_MAX,
@@ -308,8 +308,8 @@ def test_a_content_that_stands_nowhere_is_archived() -> None:
     bench.stand("a", 1)
     bench.share("a", 2, "hidden")
     assert plan(bench, "a") == []
-    assert bench.applier.shelf == {blob("hidden"): file(2)}
-    assert bench.applier.wanted == {blob("hidden"): (file(2), 6)}
+    assert bench.needs.shelf == {blob("hidden"): file(2)}
+    assert bench.needs.wanted == {blob("hidden"): (file(2), 6)}
 
 
 def test_both_sides_of_a_conflict_are_kept() -> None:
@@ -321,8 +321,8 @@ def test_both_sides_of_a_conflict_are_kept() -> None:
     bench.arrive(*bench.peer.say(bench.peer.change(FILE, "x", is_replace=True)))
     bench.arrive(*ben.say(ben.change(FILE, "y", is_replace=True)))
     plan(bench, "a")
-    assert set(bench.applier.wanted) == {blob("x"), blob("y")}
-    assert len(bench.applier.shelf) == 1
+    assert set(bench.needs.wanted) == {blob("x"), blob("y")}
+    assert len(bench.needs.shelf) == 1
 
 
 # --- the disk says otherwise ---------------------------------------------------------------------
@@ -372,7 +372,17 @@ def test_who_had_to_make_way_is_seen_to() -> None:
     bench.share("a", 2, "two")
     bench.hold_content("two")
     again = applied(bench, plan(bench, "a"), now_stat=stat("two"))
-    assert set(again) >= {"a", "b"}
+    assert again == ["b"]
+
+
+def test_what_changes_during_a_write_is_considered_after_it() -> None:
+    """The path is busy when the next version comes: it is looked at again once it is not."""
+    bench = Bench()
+    bench.share("a", 1)
+    bench.hold_content("one")
+    planned = plan(bench, "a")
+    bench.applier.consider("a")
+    assert applied(bench, planned, now_stat=stat("one")) == ["a"]
 
 
 def test_what_is_waited_for_is_found_out_anew() -> None:
@@ -380,7 +390,23 @@ def test_what_is_waited_for_is_found_out_anew() -> None:
     bench = Bench()
     bench.share("a", 1)
     plan(bench, "a")
-    assert bench.applier.take_retries(NOW_MS) == ["a"]
+    assert bench.needs.take_retries(NOW_MS) == ["a"]
     plan(bench, "a")
-    assert bench.applier.take_retries(NOW_MS + RETRY_WANT_MS - 1) == []
-    assert bench.applier.take_retries(NOW_MS + RETRY_WANT_MS) == ["a"]
+    assert bench.needs.take_retries(NOW_MS + RETRY_WANT_MS - 1) == []
+    assert bench.needs.take_retries(NOW_MS + RETRY_WANT_MS) == ["a"]
+
+
+def test_a_refused_write_is_told_once_and_forgotten_when_nobody_wants_it() -> None:
+    """The same refusal again is no news; what was deleted meanwhile is no trouble any more."""
+    bench = Bench()
+    bench.share("a", 1)
+    bench.hold_content("one")
+    applied(bench, plan(bench, "a"), WriteOutcome.FAILED)
+    assert [path for path, _ in bench.applier.refused] == ["a"]
+    bench.applier.refused.clear()
+    assert bench.applier.take_retries(NOW_MS + RETRY_WRITE_MS) == ["a"]
+    applied(bench, plan(bench, "a"), WriteOutcome.FAILED)
+    assert (bench.applier.refused, list(bench.applier.failed)) == ([], ["a"])
+    bench.arrive(*bench.peer.say(bench.peer.delete(FILE)))
+    plan(bench, "a")
+    assert bench.applier.failed == {}

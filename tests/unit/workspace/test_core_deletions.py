@@ -214,10 +214,13 @@ def test_what_comes_back_leaves_the_hold() -> None:
     """The disk was mounted again: the hold shrinks on record, and ends with its last path."""
     bench = struck()
     records(bench)
-    for number in range(1, 12):
+    for number in range(1, 9):
         bench.deletions.came_back(f"{number}")
-    told = records(bench)
-    assert [len(hold.paths) if hold else 0 for hold in told] == list(range(10, -1, -1))
+    bench.deletions.tick(LATER_MS)
+    for number in range(9, 12):
+        bench.deletions.came_back(f"{number}")
+    bench.deletions.tick(LATER_MS)
+    assert [len(hold.paths) if hold else None for hold in records(bench)] == [3, 0]
     assert bench.deletions.holds == {}
     assert not bench.deletions.is_waiting("1")
 
@@ -228,7 +231,7 @@ def test_released_deletions_are_written() -> None:
     records(bench)
     bench.run(bench.deletions.release(1, LATER_MS))
     assert deleted(bench) == set(range(1, 12))
-    assert records(bench) == [None]
+    assert [hold.paths for hold in records(bench) if hold] == [()]
     assert not bench.deletions.is_waiting("1")
 
 
@@ -251,7 +254,26 @@ def test_rejected_deletions_bring_the_files_back() -> None:
     assert sorted(paths, key=int) == [f"{number}" for number in range(1, 12)]
     assert all(bench.folder.get(path) is None for path in paths)
     assert all(bench.ledger.is_alive(file(number)) for number in range(1, 12))
-    assert (records(bench), bench.sealed) == ([None], [])
+    assert [hold.paths for hold in records(bench) if hold] == [()]
+    assert bench.sealed == []
+
+
+def test_the_number_of_a_hold_is_not_given_again() -> None:
+    """A command repeated from the shell's history must not decide on another hold."""
+    bench = struck()
+    bench.deletions.reject(1)
+    (over,) = [hold for hold in records(bench) if hold and not hold.paths]
+
+    restarted = standing(20)
+    restarted.deletions.load(over)
+    assert restarted.deletions.holds == {}
+    vanish(restarted, *range(1, 12))
+    restarted.run(restarted.deletions.tick(LATER_MS))
+    assert list(restarted.deletions.holds) == [2]
+    restarted.deletions.reject(2)
+    told = records(restarted)
+    assert [hold.id for hold in told if hold and not hold.paths] == [2]
+    assert told[-1] is None, "one record is kept, not one for each hold that ever was"
 
 
 def test_a_hold_that_is_not_there_is_nothing() -> None:

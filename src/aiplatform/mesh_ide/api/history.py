@@ -175,8 +175,11 @@ class LookingBack:
         return await self._read_here(blob)
 
     async def _read_here(self, blob: BlobHash) -> bytes | None:
-        source = self._subjects.core.workspace.folder.source(blob)
         contents = self._subjects.driver.contents
+        content = contents.at_hand(blob)
+        if content is not None:
+            return content
+        source = self._subjects.core.workspace.folder.source(blob)
         return await asyncio.to_thread(contents.read, blob, source.path)
 
     async def _merged(self, blob: BlobHash) -> bytes | None:
@@ -185,10 +188,12 @@ class LookingBack:
         A change that has just come is merged on the documents lane; waiting for our turn there
         is shorter than asking the peer, which would be asked for what we are about to have.
         """
-        content = await self._read_here(blob)
+        contents = self._subjects.driver.contents
+        content = contents.at_hand(blob)
+        if content is None and self._subjects.core.workspace.folder.holds(blob):
+            content = await self._read_here(blob)
         if content is not None:
             return content
-        contents = self._subjects.driver.contents
         return await self._subjects.driver.read(Lane.DOCUMENTS, lambda: contents.read(blob))
 
     async def text_at(

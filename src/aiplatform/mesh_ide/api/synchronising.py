@@ -59,7 +59,8 @@ class Synchronising:
             authoring=authoring,
             fetching=fetching,
             lacking=lacking,
-            message=_message(outstanding + authoring, fetching, lacking, is_looked_at=is_looked_at),
+            message=_message(outstanding + authoring, fetching, lacking, is_looked_at=is_looked_at)
+            + _held(len(core.workspace.deletions.holds)),
         )
 
     def _lacking(self, *, only_online: bool) -> tuple[answers.MemberLack, ...]:
@@ -74,6 +75,13 @@ class Synchronising:
             elif pending or not core.replication.is_in_step(member.node):
                 found.append(answers.MemberLack(member.label, state, len(pending)))
         return tuple(found)
+
+
+def _held(holds: int) -> str:
+    """Return what is to be added where changes wait for a person: nobody else has those."""
+    if not holds:
+        return ""
+    return f"; {holds} held here for your word: see `mesh held`"
 
 
 def _message(

@@ -54,6 +54,13 @@ class Verbs(TyperGroup):
             self.commands[cmd_name] = _command(module.app, cmd_name)
         return super().get_command(ctx, cmd_name)
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - typer's own types
+        """Return the verb that was typed; a mistyped one fails with the nearest ones there are."""
+        if args and args[0] not in _VERBS:
+            for verb in _VERBS:  # the parser suggests among those that it has
+                self.get_command(ctx, verb)
+        return super().resolve_command(ctx, args)
+
 
 def _command(app: typer.Typer, name: str) -> Any:  # noqa: ANN401 - typer's own type
     """Build one command of an app; building all of a module's costs a ms each."""

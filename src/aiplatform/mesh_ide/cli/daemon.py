@@ -13,6 +13,7 @@ import logging.handlers
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -21,14 +22,20 @@ import msgspec
 from msgspec import Struct
 
 from aiplatform.mesh_ide.api.locations import Place
+from aiplatform.mesh_ide.cli.output import safe
 from aiplatform.mesh_ide.model.errors import MeshIDEError
 
 LOG_FILE: Final = "mesh.log"
 CRASH_FILE: Final = "crash.log"
 LOG_BYTES_MAX: Final = 1024 * 1024
 LOG_FILES_MAX: Final = 3
+FILES_LINE_S: Final = 60.0
+"""At most one line in so long says that files changed: a line for each save would rotate away
+within an hour of typing what the log is kept for."""
+
 READY_TIMEOUT_S: Final = 120.0
 _ANSWER_BYTES_MAX: Final = 64 * 1024
+_WARNED: Final = frozenset({"warning", "storage", "damage", "folder"})
 
 
 class Started(Struct, frozen=True):
@@ -127,6 +134,42 @@ def _log_to(folder: Path) -> logging.Logger:
     return logging.getLogger("mesh")
 
 
+class Journal:
+    """Writes what happens into the log: changes of files gathered, everything else at once.
+
+    Invariant: ``_changes`` counts the changes that no line has told of yet.
+    """
+
+    def __init__(self, log: logging.Logger, now_s: Callable[[], float] = time.monotonic) -> None:
+        """Write into this log, by this clock."""
+        self._log = log
+        self._now_s = now_s
+        self._next_s = now_s()
+        self._changes = 0
+        self._latest = ""
+
+    def tell(self, kind: str, text: str) -> None:
+        """Take note of something; names in it cannot forge a line."""
+        if kind != "files":
+            self.flush()
+            level = logging.WARNING if kind in _WARNED else logging.INFO
+            self._log.log(level, "%s", safe(text))
+            return
+        self._changes += 1
+        self._latest = text
+        if self._now_s() >= self._next_s:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what was gathered, if anything."""
+        if not self._changes:
+            return
+        more = f" (and {self._changes - 1} changes before it)" if self._changes > 1 else ""
+        self._log.info("%s%s", safe(self._latest), more)
+        self._changes = 0
+        self._next_s = self._now_s() + FILES_LINE_S
+
+
 def main(arguments: list[str]) -> int:
     """Serve as a daemon: ``STATE PIPE PORT LISTEN RELAY``."""
     state, pipe = Path(arguments[0]), int(arguments[1])
@@ -168,10 +211,11 @@ def _serve(
             Started(serving.pid, serving.workspace, serving.node, serving.folder, serving.addresses)
         )
 
-    def tell(kind: str, text: str) -> None:
-        log.log(logging.WARNING if kind in {"warning", "storage"} else logging.INFO, text)
-
-    serve.run(place, serve.ServeOptions(int(port), listen, relay), ready, tell)
+    journal = Journal(log)
+    try:
+        serve.run(place, serve.ServeOptions(int(port), listen, relay), ready, journal.tell)
+    finally:
+        journal.flush()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from aiplatform.mesh_ide.api.locations import Locations, NoWorkspaceError, Place, write_place
+from aiplatform.mesh_ide.cli.casing import CaseInsensitiveError, check_case
 from aiplatform.mesh_ide.cli.output import locations, note
 from aiplatform.mesh_ide.identity.keystore import KeyKind, read_or_create_key
 from aiplatform.mesh_ide.identity.records import NAME_CHARS_MAX, clean_name
@@ -94,6 +95,7 @@ def _checked_folder(places: Locations, folder: Path) -> Path:
     Raises:
         FolderTakenError: it lies in a workspace, or one lies in it.
         BadFolderError: it is no folder, or the whole home or file system.
+        CaseInsensitiveError: its disk takes two names for one.
     """
     if folder in {Path.home(), Path(folder.anchor), Path("/tmp")}:  # noqa: S108 - a name to refuse
         raise BadFolderError(f"{folder} is too much for a workspace: name a folder inside it")
@@ -112,12 +114,19 @@ def _checked_folder(places: Locations, folder: Path) -> Path:
             raise FolderTakenError(
                 f"{folder} cannot be made a workspace: {place.folder} inside it is one already"
             )
+    existed = folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise BadFolderError(f"{folder} is a file, not a folder") from None
     except OSError as error:
         raise FolderUnwritableError(f"{folder} cannot be made: {error.strerror}") from error
+    try:
+        check_case(folder)
+    except CaseInsensitiveError:
+        if not existed:
+            _remove_empty(folder)
+        raise
     return folder
 
 
@@ -184,6 +193,8 @@ def join(  # noqa: PLR0913 - what people say of a newcomer
     except BaseException as error:
         if not existed:
             _remove_empty(folder)
+        if isinstance(error, KeyboardInterrupt):
+            note("interrupted: the same command goes on, with the same ticket")
         if isinstance(error, NotPermittedError):
             # Refused for good: this key was never admitted, nothing is lost with it. After any
             # other failure it may have been, and the next try must come with the same key.

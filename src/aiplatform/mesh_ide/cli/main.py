@@ -28,6 +28,10 @@ def main() -> int:
         return run()
     except MeshIDEError as error:
         sys.stderr.write(f"mesh: {error}\n")
+        if "--json" in sys.argv[1:]:
+            from aiplatform.mesh_ide.cli.output import print_problem  # noqa: PLC0415 - see above
+
+            print_problem(error)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

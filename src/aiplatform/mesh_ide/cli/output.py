@@ -20,6 +20,7 @@ from aiplatform.mesh_ide.api.locations import (
     here,
     identity_of,
 )
+from aiplatform.mesh_ide.model.errors import MeshIDEError
 
 _WIDTH_MAX: Final = 60
 """Columns of a table are cut to this width on a terminal; --json cuts nothing."""
@@ -91,11 +92,26 @@ def root_around(place: Place, start: Path) -> Path | None:
 
 # --- printing --------------------------------------------------------------------------------
 
+_printed: Final[set[str]] = set()
+"""The verbs whose answers this process printed as JSON."""
+
 
 def print_json(verb: str, result: Struct | Mapping[str, object]) -> None:
     """Print one answer: ``{"schema": 1, "verb": ..., "result": ...}``."""
+    _printed.add(verb)
     envelope = {"schema": SCHEMA, "verb": verb, "result": result}
     _write(msgspec.json.encode(envelope).decode())
+
+
+def print_problem(error: MeshIDEError) -> None:
+    """Print why there is no answer: ``{"schema": 1, "problem": {"code": ...}}``.
+
+    Nothing if an answer was printed: then the exit code says what is wrong with it.
+    """
+    if _printed:
+        return
+    problem = {"code": error.code, "exit_code": error.exit_code, "message": str(error)}
+    _write(msgspec.json.encode({"schema": SCHEMA, "problem": problem}).decode())
 
 
 def print_text(text: str) -> None:

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from aiplatform.mesh_ide.api import requests
+from aiplatform.mesh_ide.api.client import ControlClient
+from aiplatform.mesh_ide.api.control import CalledError
 from aiplatform.mesh_ide.cli import present
 from aiplatform.mesh_ide.cli.options import FolderOption, JsonOption
 from aiplatform.mesh_ide.cli.output import (
@@ -16,8 +18,11 @@ from aiplatform.mesh_ide.cli.output import (
     note,
     print_json,
     print_text,
+    progress,
+    progress_over,
+    safe,
 )
-from aiplatform.mesh_ide.model.errors import LocalError
+from aiplatform.mesh_ide.model.errors import LocalError, MeshIDEError
 
 app = typer.Typer()
 
@@ -32,6 +37,10 @@ VersionOption = Annotated[
 
 class MissingPathError(LocalError):
     """A verb needs a file."""
+
+
+class NotAllRestoredError(MeshIDEError):
+    """Some files of a folder did not come back."""
 
 
 @app.command("history", epilog="Example: mesh history README.md")
@@ -95,7 +104,10 @@ def restore(  # noqa: PLR0913 - one argument an option
     folder: FolderOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a deleted file or an older version back, as a new version."""
+    """Bring a deleted file or an older version back, as a new version.
+
+    A folder (docs/, with the slash) brings back every deleted file in it.
+    """
     with connect(folder) as node:
         if listed:
             found = node.call(requests.AskDeleted())
@@ -103,12 +115,63 @@ def restore(  # noqa: PLR0913 - one argument an option
             return
         if not path:
             raise MissingPathError("name a file, or see with --list what can be restored")
+        if path.endswith("/"):
+            if version or to:
+                raise MissingPathError("--version and --to are for one file: name it")
+            _restore_below(node, inside(folder, path), as_json=as_json)
+            return
         request = requests.AskRestore(
             inside(folder, path), version, inside(folder, to) if to else ""
         )
-        answer = node.call(request)
+        try:
+            answer = node.call(request)
+        except CalledError as error:
+            count = len(_deleted_below(node, request.path))
+            if not count:
+                raise
+            raise MissingPathError(
+                f"{path} is a folder: `mesh restore {path}/` brings back the {count} deleted "
+                "files in it"
+            ) from error
     if as_json:
         print_json("restore", answer)
         return
     print_text(answer.message)
     note(f"Undo: {answer.undo}")
+
+
+def _deleted_below(node: ControlClient, folder: str) -> tuple[str, ...]:
+    """Return the paths below a folder at which files were deleted."""
+    found = node.call(requests.AskDeleted()).files
+    return tuple(dict.fromkeys(f.path for f in found if f.path.startswith(f"{folder}/")))
+
+
+def _restore_below(node: ControlClient, folder: str, *, as_json: bool) -> None:
+    """Bring back every deleted file below a folder; one that cannot come stops no other.
+
+    Raises:
+        MissingPathError: nothing was deleted there.
+        NotAllRestoredError: some did not come back.
+    """
+    restored: list[str] = []
+    failed: dict[str, str] = {}
+    for path in _deleted_below(node, folder):
+        progress(f"{len(restored)} restored")
+        try:
+            node.call(requests.AskRestore(path))
+        except CalledError as error:
+            failed[path] = str(error)
+        else:
+            restored.append(path)
+    progress_over()
+    if not restored and not failed:
+        raise MissingPathError(f"no deleted file lies below {folder}/: see `mesh restore --list`")
+    if as_json:
+        print_json("restore", {"folder": folder, "restored": restored, "failed": failed})
+    elif restored:
+        print_text("\n".join(map(safe, restored)))
+        note(f"{len(restored)} files are back in {safe(folder)}/")
+    for path, problem in failed.items():
+        note(f"{safe(path)}: {problem}")
+    if failed:
+        raise NotAllRestoredError(f"{len(failed)} files in {folder}/ did not come back")

@@ -12,6 +12,7 @@ from aiplatform.mesh_ide.cli.options import FolderOption, JsonOption, TimeoutOpt
 from aiplatform.mesh_ide.cli.output import (
     connect,
     inside,
+    note,
     print_json,
     print_text,
     progress,
@@ -104,6 +105,10 @@ def sync(
                 f"not everything is everywhere after {timeout:g} s{lacking}. Nothing was undone; "
                 "it goes on by itself. See `mesh peers`, or leave offline members out (--online)"
             ) from error
+        except KeyboardInterrupt:
+            progress_over()
+            note("no longer waiting; the node goes on by itself")
+            raise
         progress_over()
     assert last is not None, "a stream ends with its answer"
     print_json("sync", last) if as_json else print_text(last.message)

@@ -19,6 +19,7 @@ from aiplatform.mesh_ide.cli.output import (
     place_of,
     print_json,
     print_text,
+    safe,
 )
 from aiplatform.mesh_ide.model.errors import LocalError
 
@@ -30,7 +31,7 @@ _SYSTEMCTL_TIMEOUT_S: Final = 30.0
 
 _UNIT: Final = """\
 [Unit]
-Description=Mesh IDE: {workspace} in {folder}
+Description=Mesh IDE: {title}
 After=network.target
 
 [Service]
@@ -49,9 +50,16 @@ class NoFolderError(LocalError):
 
 
 def quoted(word: str) -> str:
-    """Return a word as one argument of a unit's command line (systemd.syntax(7))."""
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{escaped}"'
+    """Return a word as one item of a unit's setting (systemd.syntax(7)): ``Environment=``."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    # A line break would begin another setting.
+    visible = "".join(c if c >= " " and c != "\x7f" else f"\\x{ord(c):02x}" for c in escaped)
+    return f'"{visible}"'
+
+
+def argument(word: str) -> str:
+    """Return a word as one argument of ``ExecStart=``, where a dollar names a variable."""
+    return quoted(word).replace("$", "$$")
 
 
 def unit_of(place: Place) -> tuple[Path, str]:
@@ -61,9 +69,9 @@ def unit_of(place: Place) -> tuple[Path, str]:
     names = ("XDG_STATE_HOME", "XDG_CONFIG_HOME")
     lines = [f"Environment={quoted(f'{n}={os.environ[n]}')}\n" for n in names if n in os.environ]
     text = _UNIT.format(
-        workspace=place.workspace.replace("%", "%%"),
-        folder=quoted(str(place.folder)),
-        python=quoted(sys.executable),
+        title=f"{place.workspace} in {safe(str(place.folder))}".replace("%", "%%"),
+        folder=argument(str(place.folder)),
+        python=argument(sys.executable),
         environment="".join(lines),
     )
     return locations().config_home / "systemd" / "user" / f"mesh@{place.name}.service", text

@@ -107,7 +107,8 @@ def up(  # noqa: PLR0913 - one argument an option
 @app.command("join", epilog="Example: mesh join mesh1a... ~/code/rocket --detach")
 def join(  # noqa: PLR0913 - one argument an option
     ticket: Annotated[
-        str, typer.Argument(help="What `mesh share` printed; - reads it from stdin.")
+        str,
+        typer.Argument(metavar="TICKET", help="What `mesh share` printed; - reads it from stdin."),
     ],
     directory: Annotated[
         str, typer.Argument(metavar="DIR", help="[./<the workspace's name>]", show_default=False)

@@ -37,9 +37,14 @@ LimitOption = Annotated[int, typer.Option("--limit", min=1, help="Show at most s
 _ID_SHOWN: Final = 10
 
 
-@_snapshot.command("create", epilog="Example: mesh snapshot create --name before-the-release")
+@_snapshot.command("create", epilog="Example: mesh snapshot create before-the-release")
 def create(
-    name: Annotated[str, typer.Option("--name", metavar="N", show_default=False)] = "",
+    title: Annotated[
+        str, typer.Argument(metavar="NAME", help="What to call it.", show_default=False)
+    ] = "",
+    name: Annotated[
+        str, typer.Option("--name", metavar="NAME", help="The same.", show_default=False)
+    ] = "",
     timeout: TimeoutOption = 600.0,
     *,
     folder: FolderOption = "",
@@ -47,7 +52,7 @@ def create(
 ) -> None:
     """Keep the present state of all files; returns when it is safe on this machine's disk."""
     with connect(folder) as node:
-        answer = node.call(requests.AskSnapshotCreate(name), timeout)
+        answer = node.call(requests.AskSnapshotCreate(title or name), timeout)
     if as_json:
         print_json("snapshot create", answer)
         return

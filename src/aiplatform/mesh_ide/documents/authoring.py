@@ -3,6 +3,10 @@
 ``submit`` queues; one round at a time goes tree edit → seal → persist. While a round is being
 sealed the next gathers, which is what makes ten thousand files cost forty signatures and one
 tree operation. Persisting does not hold up the next round: the store lane keeps the order.
+
+Live edits leave before they are durable: a crash in between is harmless, since the next start is
+another session and peers hand the tail back. They are acknowledged only once they are durable, and
+everything else leaves only then.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from msgspec import Struct
 
 from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import (
+    EditsSealed,
     EntriesStored,
     FilesChanged,
     Notice,
@@ -28,6 +33,7 @@ from aiplatform.mesh_ide.model.entries import (
     KnownEntry,
     Principal,
 )
+from aiplatform.mesh_ide.model.enums import EntryKind
 from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId
 from aiplatform.mesh_ide.ports.engine import MoveNode, PlaceNode, TreeOperation
 from aiplatform.mesh_ide.ports.jobs import (
@@ -40,8 +46,8 @@ from aiplatform.mesh_ide.ports.jobs import (
 )
 from aiplatform.mesh_ide.ports.store import PutEntries, Write
 
-ROUND_ENTRIES_MAX: Final = 1024
-"""Four full batches: more would only delay the first frame."""
+ROUND_ENTRIES_MAX: Final = 256
+"""One full batch: more would only delay the first frame, and hold the core for longer."""
 
 
 class CreatePath(Struct, frozen=True):
@@ -85,6 +91,7 @@ class _Round(Struct):
     sealed: tuple[BatchSlice, ...] = ()
     known: tuple[KnownEntry, ...] = ()
     problem: str | None = None
+    is_sent: bool = False
 
     def tags(self) -> tuple[int, ...]:
         """Return whom to tell."""
@@ -97,6 +104,7 @@ class Authoring:
     Invariants:
         1. at most one round is between ``_take`` and ``EntriesSealed``.
         2. every submission is answered by exactly one ``EntriesStored`` that carries its tag.
+        3. every round is handed out to be sent once, and never before one that it may build on.
     """
 
     def __init__(self, ledger: Ledger, principal: Principal) -> None:
@@ -191,6 +199,7 @@ class Authoring:
         self._ledger.release(files)
         self._ledger.begin_storing(result.known)
         done.sealed, done.known = result.slices, result.known
+        done.is_sent = self._may_leave(result.known)
         self._persisting[ticket] = done
         writes: list[Write] = []
         position = 0
@@ -199,11 +208,18 @@ class Authoring:
             writes.append(PutEntries(piece, result.known[position : position + count]))
             position += count
         writes.extend(self._ledger.record_of(file) for file in files)
+        leaving: list[Job | Notice] = [EditsSealed(result.slices)] if done.is_sent else []
         return [
+            *leaving,
             FilesChanged(files, None, tuple(written.values()), done.tags()),
             Persist(ticket, tuple(writes)),
             *self._take(now_ms),
         ]
+
+    def _may_leave(self, known: tuple[KnownEntry, ...]) -> bool:
+        """Return whether a round is live edits alone and nothing of ours waits to be sent."""
+        are_edits = all(k.entry.kind is EntryKind.UPDATE and not k.entry.is_save for k in known)
+        return bool(known) and are_edits and all(r.is_sent for r in self._persisting.values())
 
     def on_persisted(self, ticket: int) -> list[Job | Notice]:
         """Tell that a round is durable; tickets of others are ignored."""
@@ -212,7 +228,8 @@ class Authoring:
             return []
         self._ledger.end_storing(done.known)
         files = tuple(dict.fromkeys(known.entry.file for known in done.known))
-        return [EntriesStored(done.sealed, files, None, done.tags(), done.problem)]
+        unsent = () if done.is_sent else done.sealed
+        return [EntriesStored(unsent, files, None, done.tags(), done.problem)]
 
 
 def _moves(submission: Submission) -> bool:

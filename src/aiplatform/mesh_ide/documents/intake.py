@@ -11,8 +11,6 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import Final, Protocol
 
-from msgspec import msgpack
-
 from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import (
     EntriesStored,
@@ -36,7 +34,7 @@ from aiplatform.mesh_ide.ports.jobs import (
     TreeImported,
     VerifySlices,
 )
-from aiplatform.mesh_ide.ports.store import PutEntries, PutRecord, RecordKind, Write
+from aiplatform.mesh_ide.ports.store import PutEntries, Write
 
 _RECENT_MAX: Final = 8192
 """Dots remembered to catch an equivocation before its first half is on the disk; afterwards the
@@ -211,8 +209,3 @@ class Intake:
 def _is_in(piece: BatchSlice, ref: EntryRef) -> bool:
     index = ref.sequence - piece.header.first_sequence
     return piece.header.session == ref.session and index in piece.indexes
-
-
-def equivocation_record(session: SessionId, proof: tuple[bytes, ...]) -> PutRecord:
-    """Return the write that keeps the proof of an equivocation: two encoded slices."""
-    return PutRecord(RecordKind.EQUIVOCATION, session, msgpack.encode(proof))

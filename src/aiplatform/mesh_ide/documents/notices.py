@@ -7,6 +7,7 @@ from msgspec import Struct
 from aiplatform.mesh_ide.documents.places import PathChange
 from aiplatform.mesh_ide.model.entries import BatchSlice, EntryRef
 from aiplatform.mesh_ide.model.ids import FileId, NodeId, SessionId
+from aiplatform.mesh_ide.model.messages import SignedPlace
 
 
 class FilesChanged(Struct, frozen=True):
@@ -29,10 +30,17 @@ class PathsChanged(Struct, frozen=True):
     changes: tuple[PathChange, ...]
 
 
+class EditsSealed(Struct, frozen=True):
+    """These live edits are signed: they may be sent, but not acknowledged or announced yet."""
+
+    slices: tuple[BatchSlice, ...]
+
+
 class EntriesStored(Struct, frozen=True):
     """These entries are durable: they may be acknowledged, sent and announced."""
 
     slices: tuple[BatchSlice, ...]
+    """Those that were not sent before (``EditsSealed``)."""
     files: tuple[FileId, ...]
     peer: NodeId | None
     tags: tuple[int, ...] = ()
@@ -50,13 +58,13 @@ class ParentsMissing(Struct, frozen=True):
 class PeerMisbehaved(Struct, frozen=True):
     """A peer sent what no honest node sends.
 
-    ``proof`` holds, for an equivocation, the two contradicting entries as encoded slices, and
-    ``session`` names who signed both; ``peer``, who delivered the second one, may be honest.
+    ``proof`` holds, for an equivocation, that ``session`` signed both contradicting entries;
+    ``peer``, who delivered the second one, may be honest.
     """
 
     peer: NodeId
     reason: str
-    proof: tuple[bytes, ...] = ()
+    proof: tuple[SignedPlace, SignedPlace] | None = None
     session: SessionId | None = None
 
 
@@ -82,6 +90,7 @@ class StorageChanged(Struct, frozen=True):
 Notice = (
     FilesChanged
     | PathsChanged
+    | EditsSealed
     | EntriesStored
     | ParentsMissing
     | PeerMisbehaved

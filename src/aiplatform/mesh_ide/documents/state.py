@@ -109,7 +109,10 @@ def accept(state: FileState | None, known: KnownEntry) -> FileState | Refusal:
     everything it names is known. ``MISSING_PARENTS`` asks for what lies between.
     """
     entry, ref = known.entry, known.ref
-    state = state or FileState(entry.file, (), (), (), 0)
+    if state is None:
+        if entry.kind is EntryKind.GENESIS and entry.result is not None and not entry.after:
+            return _begun(known, entry.result)
+        state = FileState(entry.file, (), (), (), 0)
     if holds(state.vector, ref.session, ref.sequence):
         return Refusal.DUPLICATE
     if not all(holds(state.vector, p.session, p.sequence) for p in entry.parents):
@@ -145,6 +148,15 @@ def accept(state: FileState | None, known: KnownEntry) -> FileState | Refusal:
     )
 
 
+def _begun(known: KnownEntry, result: BlobHash) -> FileState:
+    """Return the state after the entry that creates a file (most entries of a first exchange)."""
+    entry, ref = known.entry, known.ref
+    root = Root(ref, result, entry.size, entry.mode, entry.is_text)
+    head = Head(ref, entry.kind, ref.id, entry.depth, result, entry.size, entry.mode, entry.is_text)
+    vector = ((ref.session, ref.sequence),)
+    return FileState(entry.file, (head,), (root,), vector, int(entry.is_save))
+
+
 def _by_ref(one: Head | Root) -> EntryRef:
     return one.ref
 
@@ -156,7 +168,10 @@ def _extended(vector: FileVector, ref: EntryRef) -> FileVector:
 
 def living(state: FileState) -> tuple[Head, ...]:
     """Return the heads that keep the file alive: every head that is not a delete."""
-    return tuple(head for head in state.heads if head.kind is not EntryKind.DELETE)
+    heads = state.heads
+    if len(heads) == 1:
+        return heads if heads[0].kind is not EntryKind.DELETE else ()
+    return tuple(head for head in heads if head.kind is not EntryKind.DELETE)
 
 
 def winning(state: FileState) -> tuple[Head, ...]:
@@ -165,12 +180,9 @@ def winning(state: FileState) -> tuple[Head, ...]:
     Between lineages (concurrent replaces) the deeper wins, then the greater entry ref: a rule
     that every node applies alone. Nothing of the losing side is erased.
     """
-    heads = state.heads
-    if len(heads) == 1:
-        return heads if heads[0].kind is not EntryKind.DELETE else ()
     alive = living(state)
-    if not alive:
-        return ()
+    if len(alive) < 2:  # noqa: PLR2004 - nothing to choose between
+        return alive
     best = max(alive, key=lambda head: (head.depth, head.ref))
     return tuple(head for head in alive if head.lineage == best.lineage)
 

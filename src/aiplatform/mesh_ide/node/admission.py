@@ -72,6 +72,8 @@ class Admitter:
             asked = decode_request(request)
         except BadJoinError:
             return refuse(RefusalReason.NOT_PERMITTED)
+        if peer in self._driver.core.membership.shut_out:
+            return refuse(RefusalReason.SHUT_OUT)
         async with self._redeeming:
             stored = {
                 key: _ticket.decode(value)

@@ -11,12 +11,13 @@ from aiplatform.mesh_ide.documents.engine.text import LoroTextEngine
 from aiplatform.mesh_ide.documents.engine.tree import LoroTreeEngine
 from aiplatform.mesh_ide.identity.keys import SigningKey
 from aiplatform.mesh_ide.identity.keystore import KeyKind, read_key
+from aiplatform.mesh_ide.identity.sealing import SealingKey, encode_offer, offer_sealing
 from aiplatform.mesh_ide.identity.sessions import certify
 from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import Listen
 from aiplatform.mesh_ide.mesh.adapters.iroh.transport import IrohTransport
 from aiplatform.mesh_ide.model.entries import Principal
 from aiplatform.mesh_ide.model.enums import PrincipalKind
-from aiplatform.mesh_ide.model.ids import BlobHash, NodeId, SessionId
+from aiplatform.mesh_ide.model.ids import BlobHash, NodeId
 from aiplatform.mesh_ide.model.messages import Hello
 from aiplatform.mesh_ide.node import records
 from aiplatform.mesh_ide.node.admission import Admitter
@@ -209,6 +210,13 @@ def _boot(  # noqa: PLR0913 - what a boot is made of
         addresses=(),
         roster_digest=b"",
         clock_ms=now_ms,
+        sealing=encode_offer(
+            offer_sealing(
+                node=key,
+                sealing=SealingKey.of_session(session),
+                workspace=settings.workspace,
+            )
+        ),
     )
     tree = load_tree(store, names)
     return Boot(
@@ -227,9 +235,7 @@ def _boot(  # noqa: PLR0913 - what a boot is made of
         holds=tuple(value for _, value in store.records(RecordKind.HOLD)),
         archived=_archived(store),
         places=tree.places,
-        equivocators=tuple(
-            SessionId(session) for session, _ in store.records(RecordKind.EQUIVOCATION)
-        ),
+        equivocations=records.equivocations(store),
         sponsor=settings.issuer or None,
     )
 

@@ -14,9 +14,10 @@ from typing import Final
 from blake3 import blake3
 
 from aiplatform.mesh_ide.documents.authoring import Authoring
-from aiplatform.mesh_ide.documents.intake import Intake, equivocation_record
+from aiplatform.mesh_ide.documents.intake import Intake
 from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import (
+    EditsSealed,
     EntriesStored,
     FilesChanged,
     Notice,
@@ -26,12 +27,13 @@ from aiplatform.mesh_ide.documents.notices import (
     StorageChanged,
     TreeFlawed,
 )
-from aiplatform.mesh_ide.mesh.membership import (
+from aiplatform.mesh_ide.mesh.membership import MembershipCore
+from aiplatform.mesh_ide.mesh.outputs import (
     Disconnect,
     KeepAddresses,
     KeepCertificate,
+    KeepEquivocation,
     KeepRoster,
-    MembershipCore,
     MembershipOutput,
     PeerGone,
     PeerReady,
@@ -60,6 +62,7 @@ from aiplatform.mesh_ide.node.core_boot import Boot
 from aiplatform.mesh_ide.node.core_commits import Commits
 from aiplatform.mesh_ide.node.core_completeness import Completeness
 from aiplatform.mesh_ide.node.core_contents import Arrivals
+from aiplatform.mesh_ide.node.core_doubts import Doubts
 from aiplatform.mesh_ide.node.core_mending import Mending
 from aiplatform.mesh_ide.node.core_requests import RequestsCore
 from aiplatform.mesh_ide.node.core_warnings import Warnings
@@ -75,6 +78,7 @@ from aiplatform.mesh_ide.node.events import (
     FolderUnwatched,
     GarbageReceived,
     GitMoved,
+    GoOn,
     KeepRecords,
     LinkDown,
     LinkQueueFull,
@@ -90,6 +94,7 @@ from aiplatform.mesh_ide.node.events import (
     Started,
     Tick,
     Told,
+    WentOn,
 )
 from aiplatform.mesh_ide.ports.jobs import (
     BlobsArchived,
@@ -120,6 +125,7 @@ from aiplatform.mesh_ide.workspace.notices import (
     ContentWanted,
     FolderTrouble,
     WorkspaceNotice,
+    WritesFailed,
 )
 
 RECHECK_MS: Final = 2000
@@ -135,7 +141,7 @@ class NodeCore:
     """One node.
 
     Invariants:
-        1. nothing is sent, announced or acknowledged before it is durable.
+        1. nothing is announced or acknowledged before it is durable; only live edits are sent.
         2. a part is changed by its own methods alone, within ``handle``.
     """
 
@@ -160,10 +166,12 @@ class NodeCore:
         self._completeness = Completeness(self.ledger, self.workspace.folder, self.replication)
         self._arrivals = Arrivals(self.replication.fetcher, self.membership)
         self._commits = Commits()
+        self._doubts = Doubts(self.ledger)
         self._warnings = Warnings()
         self._rechecked_ms = 0
         self.folder_problem: str | None = None
         self._is_waiting_to_scan = boot.has_folder
+        self._is_going_on = False
         self._started_ms = 0
         self._record_tags: dict[int, int] = {}
 
@@ -190,7 +198,7 @@ class NodeCore:
         self.ledger.restore(boot.files)
         self.workspace.load(boot.disk, boot.holds, boot.archived)
         self._loaded = self.membership.load(
-            boot.roster, boot.certificates, boot.addresses, now_ms, boot.equivocators
+            boot.roster, boot.certificates, boot.addresses, now_ms, boot.equivocations
         )
         self._completeness.recheck(state.file for state in self.ledger.states())
 
@@ -200,7 +208,7 @@ class NodeCore:
         """Take one event; return what to do, in order."""
         commands: list[Command] = []
         queue: deque[Internal] = deque(self._react(event, now_ms))
-        while queue:
+        while queue or self._goes_on(queue, now_ms):
             item = queue.popleft()
             if isinstance(item, Persist):
                 commands.extend(self._persist(item))
@@ -210,9 +218,17 @@ class NodeCore:
                     commands.append(item)  # type: ignore[arg-type]
                 else:
                     queue.extend(handled)
-            if not queue:
-                queue.extend(self._on_freed(self.ledger.take_freed(), now_ms))
+        if self.workspace.has_more and not self._is_going_on:
+            self._is_going_on = True
+            commands.append(GoOn())
         return tuple(commands)
+
+    def _goes_on(self, queue: deque[Internal], now_ms: int) -> bool:
+        """Queue what gathered meanwhile; return whether that is anything."""
+        queue.extend(self._on_freed(self.ledger.take_freed(), now_ms))
+        if not queue:
+            queue.extend(self.workspace.flush())
+        return bool(queue)
 
     def _persist(self, persist: Persist) -> list[Persist]:
         """Begin a commit; what stands in the folder is recorded together with its entries."""
@@ -224,7 +240,8 @@ class NodeCore:
     def _on_freed(self, files: tuple[FileId, ...], now_ms: int) -> list[Internal]:
         if not files:
             return []
-        out: list[Internal] = [*self.workspace.on_freed(files, now_ms)]
+        self.workspace.on_freed(files)
+        out: list[Internal] = []
         for file in files:
             out.extend(self.requests.next(file, now_ms))
         return out
@@ -252,7 +269,7 @@ class NodeCore:
                 label = self.membership.label(event.peer)
                 return [Warned(f"{label} sent more than this node can take in: its link was ended")]
             case FolderTouched():
-                return [*self.workspace.watch(event.paths, now_ms)]
+                self.workspace.watch(event.paths)
             case FolderUnwatched():
                 return [*self.workspace.scan(now_ms)] if self.is_first_sync_done else []
             case FetchContents():
@@ -262,7 +279,9 @@ class NodeCore:
             case DamageFound():
                 return [*self.mending.found(event, now_ms)]
             case GitMoved():
-                return [*self.workspace.git_moved(now_ms)]
+                self.workspace.git_moved(now_ms)
+            case WentOn():
+                self._is_going_on = False  # what is left is flushed after every event
             case EditText() | PutContent() | DeleteFile() | MoveFile():
                 return [*self.requests.handle(event, now_ms)]
             case ReleaseHold():
@@ -280,6 +299,7 @@ class NodeCore:
                 return [*self.workspace.scan(now_ms), Replied(event.tag)]
             case _:
                 return self._on_result(event, now_ms)
+        return []
 
     def _on_result(self, event: Event, now_ms: int) -> list[Internal]:  # noqa: C901, PLR0911, PLR0912
         """One line per job result."""
@@ -379,7 +399,7 @@ class NodeCore:
             case Reconcile():
                 return [*replication.on_reconcile(peer, message, now_ms)]
             case Vectors():
-                return [*replication.on_vectors(peer, message)]
+                return [*replication.on_vectors(peer, self._doubts.widened(peer, message))]
             case Sent():
                 replication.on_sent(peer, message)
             case Stored():
@@ -397,6 +417,7 @@ class NodeCore:
         self.replication.fetcher.kept(result.partial)
         out: list[Internal] = [*self._arrivals.on_corrupt(result)]
         out.extend(self.workspace.on_content(wanted, now_ms))
+        out.extend(self.workspace.flush())  # what is busy now bounds what is asked for
         return out + self._replicating(self.replication.flush(now_ms))
 
     # --- storage -----------------------------------------------------------------------------
@@ -428,10 +449,9 @@ class NodeCore:
         if request.hold not in self.workspace.deletions.holds:
             return [Replied(request.tag, f"there is no hold {request.hold}: see `mesh held`")]
         if isinstance(request, ReleaseHold):
-            out = self.workspace.release(request.hold, now_ms)
-        else:
-            out = self.workspace.reject(request.hold, now_ms)
-        return [*out, Replied(request.tag)]
+            return [*self.workspace.release(request.hold, now_ms), Replied(request.tag)]
+        self.workspace.reject(request.hold)
+        return [Replied(request.tag)]
 
     def _add_roster(self, request: AddRosterRecords, now_ms: int) -> list[Internal]:
         out = self.membership.add_records(request.records, None, now_ms)
@@ -449,9 +469,11 @@ class NodeCore:
         """Return what follows from an inner word, or ``None`` for a command of the driver."""
         match item:
             case FilesChanged():
-                return self._on_files_changed(item, now_ms)
+                return self._on_files_changed(item)
             case PathsChanged():
-                return [*self.workspace.on_paths_changed(item, now_ms)]
+                self.workspace.on_paths_changed(item)
+            case EditsSealed():
+                return [*self.replication.push(item.slices)]
             case EntriesStored():
                 return self._on_entries_stored(item, now_ms)
             case ParentsMissing():
@@ -473,6 +495,10 @@ class NodeCore:
             case FolderTrouble():
                 self.folder_problem = item.problem
                 return [Told("folder", item.problem or "the folder is back")]
+            case WritesFailed():
+                more = f" (and {item.count - 1} more)" if item.count > 1 else ""
+                text = f"{item.path}{more} could not be written: {item.problem}"
+                return [Told("folder", f"{text}. It is tried again by itself: see `mesh status`")]
             case PeerReady():
                 text = f"{self.membership.label(item.peer)} is here"
                 told = Told("peer-up", text, item.peer)
@@ -480,6 +506,7 @@ class NodeCore:
                 return [told, *meeting, *self.mending.on_peer_ready(item.peer)]
             case PeerGone():
                 self.replication.peer_gone(item.peer)
+                self._doubts.peer_gone(item.peer)
                 text = f"{self.membership.label(item.peer)} is gone: {item.detail}"
                 return [Told("peer-down", text, item.peer)]
             case SayTo():
@@ -492,12 +519,16 @@ class NodeCore:
             case KeepAddresses():
                 write = records.addresses_record(item.peer, item.addresses)
                 return [Persist(self._new_ticket(), (write,))]
+            case KeepEquivocation():
+                write = records.equivocation_record(item.proof)
+                return [Persist(self._new_ticket(), (write,))]
             case RosterChanged():
                 return [Told("members", f"{len(self.membership.roster.members)} members")]
             case Warned():
                 return [*self._warnings.say(item.text, now_ms)]
             case _:
                 return None
+        return []
 
     def _on_tree_flawed(self, notice: TreeFlawed) -> list[Internal]:
         out: list[Internal] = [
@@ -510,11 +541,11 @@ class NodeCore:
             out.append(Persist(self._new_ticket(), writes))
         return out
 
-    def _on_files_changed(self, notice: FilesChanged, now_ms: int) -> list[Internal]:
+    def _on_files_changed(self, notice: FilesChanged) -> list[Internal]:
         self.replication.on_files_changed(notice.files)
-        out: list[Internal] = [*self.workspace.on_files_changed(notice, now_ms)]
+        self.workspace.on_files_changed(notice)
         text = f"{len(notice.files)} files changed"
-        return [Told("files", text, notice.peer, notice.files), *out]
+        return [Told("files", text, notice.peer, notice.files)]
 
     def _on_entries_stored(self, notice: EntriesStored, now_ms: int) -> list[Internal]:
         self._completeness.recheck(notice.files)
@@ -527,15 +558,12 @@ class NodeCore:
         return []
 
     def _on_misbehaved(self, notice: PeerMisbehaved, now_ms: int) -> list[Internal]:
+        if notice.proof is not None and notice.session is not None:
+            caught = self.membership.shut_out_author(notice.session, notice.proof, now_ms)
+            if caught or self.membership.has_shut_out(notice.session):
+                return [*caught]  # whoever delivered the other half is not to blame
         label = self.membership.label(notice.peer)
-        out: list[Internal] = [Warned(f"refused from {label}: {notice.reason}")]
-        if notice.proof and notice.session is not None:
-            followed = self.membership.shut_out_author(notice.session, now_ms)
-            if followed:
-                write = equivocation_record(notice.session, notice.proof)
-                out.append(Persist(self._new_ticket(), (write,)))
-            out.extend(followed)
-        return out
+        return [Warned(f"refused from {label}: {notice.reason}")]
 
     def check_invariants(self) -> None:
         """Check every part's invariants (tests and simulation call this)."""

@@ -8,12 +8,9 @@ from aiplatform.mesh_ide.model.entries import Principal, SessionCertificate
 from aiplatform.mesh_ide.model.ids import (
     BlobHash,
     NodeId,
-    SessionId,
     WorkspaceId,
 )
-from aiplatform.mesh_ide.model.messages import (
-    Hello,
-)
+from aiplatform.mesh_ide.model.messages import EquivocationProof, Hello
 from aiplatform.mesh_ide.ports.engine import TreePlace
 
 
@@ -34,8 +31,8 @@ class Boot(Struct, frozen=True):
     holds: tuple[bytes, ...]
     archived: tuple[BlobHash, ...]
     places: tuple[TreePlace, ...] = ()
-    equivocators: tuple[SessionId, ...] = ()
-    """Sessions of which a proof of equivocation is kept."""
+    equivocations: tuple[EquivocationProof, ...] = ()
+    """Who contradicted itself, with the proofs that are kept."""
     damage: str | None = None
     """Why the stored tree is not whole: the folder is looked at once a peer has sent the rest."""
     sponsor: NodeId | None = None

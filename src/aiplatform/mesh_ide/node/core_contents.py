@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from aiplatform.mesh_ide.mesh.membership import MembershipCore, Warned
+from aiplatform.mesh_ide.mesh.membership import MembershipCore
+from aiplatform.mesh_ide.mesh.outputs import Warned
 from aiplatform.mesh_ide.model.ids import NodeId, short
 from aiplatform.mesh_ide.model.messages import Blobs
 from aiplatform.mesh_ide.ports.jobs import PartsReceived, ReceiveParts

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol, TypeVar
 
 from aiplatform.mesh_ide.mesh.codec import decode, encode
-from aiplatform.mesh_ide.mesh.membership import AllowPeers, Dial, Disconnect
+from aiplatform.mesh_ide.mesh.outputs import AllowPeers, Dial, Disconnect
 from aiplatform.mesh_ide.model.entries import FileVector
 from aiplatform.mesh_ide.model.enums import Channel
 from aiplatform.mesh_ide.model.errors import MeshIDEError, TimedOutError
@@ -26,6 +26,7 @@ from aiplatform.mesh_ide.node.events import (
     Command,
     Event,
     GarbageReceived,
+    GoOn,
     LinkDown,
     LinkQueueFull,
     LinkUp,
@@ -36,13 +37,15 @@ from aiplatform.mesh_ide.node.events import (
     Started,
     Tick,
     Told,
+    WentOn,
 )
 from aiplatform.mesh_ide.node.jobs import JobRunner
 from aiplatform.mesh_ide.node.lanes import Lanes
-from aiplatform.mesh_ide.node.memory import give_back, limit_arenas
+from aiplatform.mesh_ide.node.memory import collect_rarely, give_back, limit_arenas
 from aiplatform.mesh_ide.node.outbox import Outbox
 from aiplatform.mesh_ide.node.outgoing import blob_messages, entry_messages
 from aiplatform.mesh_ide.node.pressure import Pressure
+from aiplatform.mesh_ide.node.telling import Listening
 from aiplatform.mesh_ide.ports.errors import (
     BadFrameError,
     CorruptRecordError,
@@ -131,7 +134,7 @@ class NodeDriver:
         self._next_tag = 0
         self._pings: dict[int, asyncio.Future[float]] = {}
         self._next_ping = PING_NONCE_FIRST
-        self._watchers: set[asyncio.Queue[Told]] = set()
+        self._watchers: set[Listening] = set()
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
         self._runs: asyncio.Task[None] | None = None
@@ -160,6 +163,7 @@ class NodeDriver:
     async def _run(self) -> None:
         worker = ThreadPoolExecutor(1, thread_name_prefix="mesh-outgoing")
         limit_arenas()
+        collect_rarely()
         self._lanes = Lanes(self._runner, self._post_from_lane, self._fail_from_lane)
         self._lanes.start()
         try:
@@ -271,7 +275,7 @@ class NodeDriver:
         else:
             self._is_pumping = False
 
-    def _execute(self, command: Command) -> None:
+    def _execute(self, command: Command) -> None:  # noqa: C901 - one line per command
         match command:
             case SendMessage():
                 self._send(command)
@@ -291,6 +295,8 @@ class NodeDriver:
                     waiting[0].set_result(command)
             case Told():
                 self.tell(command)
+            case GoOn():
+                self.post(WentOn())
             case _:
                 self._lanes.submit(command)
 
@@ -324,9 +330,7 @@ class NodeDriver:
     def tell(self, told: Told) -> None:
         """Let those who watch know."""
         for watcher in self._watchers:
-            if watcher.full():
-                watcher.get_nowait()
-            watcher.put_nowait(told)
+            watcher.tell(told)
 
     # --- the transport speaks ----------------------------------------------------------------
 
@@ -448,8 +452,8 @@ class NodeDriver:
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[asyncio.Queue[Told]]:
-        """Give a queue of what happens from now on (bounded; the oldest is lost first)."""
-        watcher: asyncio.Queue[Told] = asyncio.Queue(TOLD_WAITING_MAX)
+        """Give a queue of what happens from now on (bounded; it tells what it lost)."""
+        watcher = Listening(TOLD_WAITING_MAX)
         self._watchers.add(watcher)
         try:
             yield watcher

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct
 
-from aiplatform.mesh_ide.mesh.membership import AllowPeers, Dial, Disconnect
+from aiplatform.mesh_ide.mesh.outputs import AllowPeers, Dial, Disconnect
 from aiplatform.mesh_ide.model.entries import EntryRef, Principal
 from aiplatform.mesh_ide.model.enums import Channel, FileMode
 from aiplatform.mesh_ide.model.ids import BlobHash, FileId, NodeId
@@ -189,6 +189,11 @@ Request = (
     | LookAgain
 )
 
+
+class WentOn(Struct, frozen=True):
+    """The turn that ``GoOn`` asked for."""
+
+
 Event = (
     Started
     | Tick
@@ -205,6 +210,7 @@ Event = (
     | FetchContents
     | JobResult
     | Request
+    | WentOn
 )
 
 # --- commands --------------------------------------------------------------------------------
@@ -232,8 +238,21 @@ class Told(Struct, frozen=True):
     files: tuple[FileId, ...] = ()
 
 
+class GoOn(Struct, frozen=True):
+    """Answer with ``WentOn`` after what waits already: there is more to do than one turn allows."""
+
+
 Command = (
-    Job | SendMessage | SendEntries | SendBlobs | Dial | AllowPeers | Disconnect | Replied | Told
+    Job
+    | SendMessage
+    | SendEntries
+    | SendBlobs
+    | Dial
+    | AllowPeers
+    | Disconnect
+    | Replied
+    | Told
+    | GoOn
 )
 
 __all__ = [
@@ -252,6 +271,7 @@ __all__ = [
     "FolderUnwatched",
     "GarbageReceived",
     "GitMoved",
+    "GoOn",
     "KeepRecords",
     "LinkDown",
     "LinkQueueFull",
@@ -271,4 +291,5 @@ __all__ = [
     "Started",
     "Tick",
     "Told",
+    "WentOn",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
 
 from blake3 import blake3
 
@@ -14,7 +16,7 @@ from aiplatform.mesh_ide.model.entries import (
     KnownEntry,
 )
 from aiplatform.mesh_ide.model.errors import MeshIDEError
-from aiplatform.mesh_ide.model.ids import BlobHash, SessionId
+from aiplatform.mesh_ide.model.ids import BlobHash, FileId, SessionId
 from aiplatform.mesh_ide.ports.engine import TextEngine, TextRoot, TreeEngine, TreePlace
 from aiplatform.mesh_ide.ports.errors import (
     BadUpdateError,
@@ -39,6 +41,12 @@ from aiplatform.mesh_ide.ports.jobs import (
 )
 from aiplatform.mesh_ide.ports.store import Store
 
+_RECENT_MAX: Final = 16
+"""Texts that are being typed into at the same time; of others, everything is read again."""
+
+_RECENT_CHARACTERS_MAX: Final = 64 * 1024
+"""Longer first texts are not held besides: reading them is little beside working on them."""
+
 
 class DocumentJobs:
     """Reads contents and histories for the engines and gives their answers the jobs' form."""
@@ -58,25 +66,39 @@ class DocumentJobs:
         self._texts = texts
         self._names = names
         self._report_damage = report_damage
+        self._roots: OrderedDict[tuple[EntryRef, BlobHash], TextRoot] = OrderedDict()
+        self._tips: OrderedDict[FileId, KnownEntry] = OrderedDict()
 
     def _root(self, lineage: TextLineage) -> TextRoot | None:
+        key = (lineage.root, lineage.content.blob)
+        root = self._roots.get(key)
+        if root is not None and root.file == lineage.file:
+            return root
         content = self._contents.read(lineage.content.blob, lineage.content.path)
         if content is None:
             return None
-        return TextRoot(lineage.file, lineage.root, content.decode())
+        root = TextRoot(lineage.file, lineage.root, content.decode())
+        if len(root.text) <= _RECENT_CHARACTERS_MAX:
+            _remember(self._roots, key, root)
+        return root
 
     def _entries(self, lineage: TextLineage, heads: Sequence[EntryRef]) -> Iterator[KnownEntry]:
         """Yield the file's entries, those that are asked for first.
 
-        The engine stops reading once it has what its cached document lacks: with the heads in
-        front that is one entry per keystroke, not the whole history.
+        The engine stops reading once it has what its cached document lacks: with the newest in
+        front that is one entry per keystroke, not the whole history, and one that is on its way
+        to the store is at hand without asking for it.
         """
         try:
+            yield from reversed(lineage.pending)
+            pending = {known.ref.id for known in lineage.pending}
+            tip = self._tips.get(lineage.file)
             for head in heads:
-                known = self._store.entry(head.id)
+                if head.id in pending:
+                    continue
+                known = tip if tip and tip.ref == head else self._store.entry(head.id)
                 if known is not None:
                     yield known
-            yield from reversed(lineage.pending)
             yield from self._store.entries_of(lineage.file)
         except CorruptRecordError as error:
             self._report_damage(error)
@@ -179,6 +201,9 @@ class DocumentJobs:
     def materialise(self, item: TextAt) -> MaterialisedText:
         """Compute a text at a frontier and keep it."""
         file = item.lineage.file
+        own = self._own_result(item)
+        if own is not None:
+            return own
         root = self._root(item.lineage)
         if root is None:
             return MaterialisedText(file, item.heads, None, 0)
@@ -191,6 +216,23 @@ class DocumentJobs:
         blob = BlobHash(blake3(content).digest())
         self._contents.keep(blob, content)
         return MaterialisedText(file, item.heads, blob, len(content))
+
+    def _own_result(self, item: TextAt) -> MaterialisedText | None:
+        """Return what one edit of this session led to, if its content is still at hand.
+
+        It was computed when the edit was made; only what others sign has to be computed to be
+        believed. Otherwise every keystroke would be merged twice, in the way of its own commit.
+        """
+        if len(item.heads) != 1 or item.heads[0].session != self.session:
+            return None
+        ours = next((k for k in reversed(item.lineage.pending) if k.ref == item.heads[0]), None)
+        if ours is None:
+            return None
+        entry = ours.entry
+        if entry.result is None or self._contents.at_hand(entry.result) is None:
+            return None
+        _remember(self._tips, item.lineage.file, ours)  # the next keystroke builds on it
+        return MaterialisedText(item.lineage.file, item.heads, entry.result, entry.size)
 
     def edit_tree(self, job: EditTree) -> TreeEdited:
         """Apply tree operations as this session."""
@@ -217,6 +259,18 @@ class DocumentJobs:
                     problem = str(error)
                     refused.append(known.ref)
             return TreeImported(tuple(places), problem=problem, refused=tuple(refused))
+
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+def _remember(recent: OrderedDict[Key, Value], key: Key, value: Value) -> None:
+    """Hold a value, forgetting the one that was put there longest ago."""
+    recent.pop(key, None)
+    recent[key] = value
+    if len(recent) > _RECENT_MAX:
+        recent.popitem(last=False)
 
 
 def had_read_before(before: str, now: str, new: str, *, is_before_open: bool) -> bool:

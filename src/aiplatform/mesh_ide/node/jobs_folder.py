@@ -29,8 +29,12 @@ from aiplatform.mesh_ide.ports.jobs import (
 )
 
 _EMPTY = ScanBatch((), (), ())
-_NEW_PATHS_MAX = 16
+_NEW_PATHS_MAX = 4
 """New paths looked at together: folders among them may hold a hundred files each."""
+
+_OBSERVED_MAX = 256
+"""Handed on at once: what the core does with an observation takes some 20 µs, and its turns are to
+be short."""
 
 
 class FolderJobs:
@@ -67,7 +71,7 @@ class FolderJobs:
         try:
             for part in parts[:-1]:
                 if part:
-                    yield PathsObserved(self._tree.observe(part, job.known), is_last=False)
+                    yield from _in_pieces(self._tree.observe(part, job.known))
             yield PathsObserved(self._tree.observe(parts[-1], job.known))
         except RootMissingError as error:
             yield PathsObserved(_EMPTY, problem=str(error))
@@ -100,12 +104,25 @@ class FolderJobs:
         return WritesApplied(job.writes, results, archived)
 
 
+def _in_pieces(batch: ScanBatch) -> Iterator[PathsObserved]:
+    """Cut what was seen at new paths; where nothing was known, nothing needs the whole."""
+    seen = batch.observations
+    for first in range(0, len(seen), _OBSERVED_MAX):
+        piece = ScanBatch(seen[first : first + _OBSERVED_MAX], (), ())
+        yield PathsObserved(piece, is_last=False)
+    yield PathsObserved(ScanBatch((), batch.unchanged, batch.skipped), is_last=False)
+
+
 class HintedContents:
     """Contents that know for some blobs which file may hold them."""
 
     def __init__(self, contents: Contents, hints: dict[BlobHash, str | None]) -> None:
         self._contents = contents
         self._hints = hints
+
+    def at_hand(self, blob: BlobHash) -> bytes | None:
+        """See ``Contents.at_hand``."""
+        return self._contents.at_hand(blob)
 
     def read(self, blob: BlobHash, path: str | None = None) -> bytes | None:
         """See ``Contents.read``."""

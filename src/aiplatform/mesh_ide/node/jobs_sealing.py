@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from msgspec import msgpack
-
 from aiplatform.mesh_ide.identity.batches import BadBatchError, open_slice, seal
+from aiplatform.mesh_ide.identity.equivocation import signed_place
 from aiplatform.mesh_ide.identity.keys import SigningKey
-from aiplatform.mesh_ide.identity.subsets import subset
 from aiplatform.mesh_ide.model.entries import (
     ENTRIES_PER_BATCH_MAX,
     BatchSlice,
@@ -14,6 +12,7 @@ from aiplatform.mesh_ide.model.entries import (
 )
 from aiplatform.mesh_ide.model.enums import EntryKind
 from aiplatform.mesh_ide.model.ids import NO_ENTRY, EntryId, WorkspaceId
+from aiplatform.mesh_ide.model.messages import SignedPlace
 from aiplatform.mesh_ide.ports.engine import TextEngine
 from aiplatform.mesh_ide.ports.errors import (
     BadUpdateError,
@@ -89,16 +88,15 @@ class SealingJobs:
             if held is None or held == entry.ref.id:
                 continue
             reason = f"two entries with sequence number {entry.ref.sequence} of one session"
-            first = self._slice_of(held)
+            first = self._signed_place_of(held)
             if first is None:
                 # What is stored cannot be read any more: no proof that anybody else would take.
                 return SliceFault(piece, f"{reason}; the stored one is damaged")
-            second = subset(piece, known, [position])
-            return SliceFault(piece, reason, (msgpack.encode(first), msgpack.encode(second)))
+            return SliceFault(piece, reason, (first, signed_place(piece, known, position)))
         return None
 
-    def _slice_of(self, entry: EntryId) -> BatchSlice | None:
-        """Return a stored entry as its session signed it; ``None``: it is damaged."""
+    def _signed_place_of(self, entry: EntryId) -> SignedPlace | None:
+        """Return how its session signed a stored entry; ``None``: it is damaged."""
         try:
             known = self._store.entry(entry)
             if known is None:
@@ -110,7 +108,7 @@ class SealingJobs:
                 index = known.ref.sequence - piece.header.first_sequence
                 if index in piece.indexes:
                     opened = open_slice(piece, self._workspace)
-                    return subset(piece, opened, [piece.indexes.index(index)])
+                    return signed_place(piece, opened, piece.indexes.index(index))
         except (CorruptRecordError, BadBatchError):
             return None
         return None

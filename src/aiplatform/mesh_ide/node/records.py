@@ -8,9 +8,10 @@ from typing import Final
 from msgspec import msgpack
 
 from aiplatform.mesh_ide.documents.state import FileState
-from aiplatform.mesh_ide.mesh.membership import KeepRoster
+from aiplatform.mesh_ide.mesh.outputs import KeepRoster
 from aiplatform.mesh_ide.model.entries import SessionCertificate
 from aiplatform.mesh_ide.model.ids import BlobHash, EntryId, NodeId
+from aiplatform.mesh_ide.model.messages import EquivocationProof
 from aiplatform.mesh_ide.ports.store import PutRecord, RecordKind, Store, Write
 
 _JOINED: Final = b"joined"
@@ -21,6 +22,7 @@ _REFUSED: Final = b"refused:"
 _encoder = msgpack.Encoder()
 _state = msgpack.Decoder(FileState)
 _certificate = msgpack.Decoder(SessionCertificate)
+_equivocation = msgpack.Decoder(EquivocationProof)
 _addresses = msgpack.Decoder(tuple[str, ...])
 
 
@@ -42,6 +44,17 @@ def certificate_record(certificate: SessionCertificate) -> PutRecord:
 def certificates(store: Store) -> tuple[SessionCertificate, ...]:
     """Return every certificate that is kept."""
     return tuple(_certificate.decode(v) for _, v in store.records(RecordKind.CERTIFICATE))
+
+
+def equivocation_record(proof: EquivocationProof) -> PutRecord:
+    """Return the write that keeps the proof that a member contradicted itself."""
+    session = proof.certificate.session
+    return PutRecord(RecordKind.EQUIVOCATION, session, _encoder.encode(proof))
+
+
+def equivocations(store: Store) -> tuple[EquivocationProof, ...]:
+    """Return every proof of an equivocation that is kept."""
+    return tuple(_equivocation.decode(v) for _, v in store.records(RecordKind.EQUIVOCATION))
 
 
 def roster_writes(change: KeepRoster) -> tuple[Write, ...]:

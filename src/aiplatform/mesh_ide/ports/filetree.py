@@ -130,6 +130,9 @@ class WriteResult(Struct, frozen=True):
 class Contents(Protocol):
     """Where bytes of a blob can be had on this node: cache, archive, or a file that holds it."""
 
+    def at_hand(self, blob: BlobHash) -> bytes | None:
+        """Return a content that was kept and is not forgotten yet, without touching a disk."""
+
     def read(self, blob: BlobHash, path: str | None = None) -> bytes | None:
         """Return the verified bytes, or ``None``. ``path`` hints at a file that may hold them.
 

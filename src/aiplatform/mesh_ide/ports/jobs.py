@@ -29,7 +29,7 @@ from aiplatform.mesh_ide.model.entries import (
     KnownEntry,
 )
 from aiplatform.mesh_ide.model.ids import BlobHash, FileId, NodeId
-from aiplatform.mesh_ide.model.messages import BlobPart
+from aiplatform.mesh_ide.model.messages import BlobPart, SignedPlace
 from aiplatform.mesh_ide.ports.engine import Splice, TreeOperation, TreePlace
 from aiplatform.mesh_ide.ports.filetree import FileStat, FileWrite, ScanBatch, WriteResult
 from aiplatform.mesh_ide.ports.store import Write
@@ -271,12 +271,12 @@ class VerifySlices(Struct, frozen=True):
 class SliceFault(Struct, frozen=True):
     """A slice that was refused and why.
 
-    ``proof`` holds, for an equivocation, the two contradicting entries as encoded slices.
+    ``proof`` holds, for an equivocation, that the session signed both contradicting entries.
     """
 
     slice: BatchSlice
     reason: str
-    proof: tuple[bytes, ...] = ()
+    proof: tuple[SignedPlace, SignedPlace] | None = None
 
 
 class SlicesVerified(Struct, frozen=True):

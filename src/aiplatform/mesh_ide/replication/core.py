@@ -8,7 +8,7 @@ durable; what arrives twice is recognised by its vector.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final
 
 from msgspec import Struct
@@ -88,6 +88,9 @@ class _Peer(Struct):
     differing: set[FileId] = set()
     told: dict[FileId, Fingerprint] = {}
     unknown: dict[FileId, int] = {}
+    """Announced, not known here: since when; in the order of time."""
+    lacking: dict[FileId, None] = {}
+    """Whose entries came without what they build on: to be asked for at once."""
     shown: set[FileId] = set()
     """The peer was told that this node holds what ``index`` says of these files."""
     to_show: dict[FileId, None] = {}
@@ -329,8 +332,7 @@ class ReplicationCore:
         """Ask the peer for what lies between (once per interval)."""
         state = self._peers.get(notice.peer)
         if state is not None:
-            for file in notice.files:
-                state.unknown[file] = now_ms - ASK_BUSY_AFTER_MS
+            state.lacking.update(dict.fromkeys(notice.files))
         return []
 
     def ask_whole(
@@ -383,9 +385,12 @@ class ReplicationCore:
         """
         is_checking = state.checking or now_ms - state.checked_ms < ASK_AFTER_MS
         after_ms = ASK_BUSY_AFTER_MS if is_checking else ASK_AFTER_MS
-        due = [file for file, since in state.unknown.items() if now_ms - since >= after_ms]
+        waiting = state.unknown.items()
+        due = [file for file, _ in takewhile(lambda item: now_ms - item[1] >= after_ms, waiting)]
         for file in due:
             del state.unknown[file]
+        due.extend(state.lacking)
+        state.lacking.clear()
         still = [file for file in due if not self._is_settled(file, state)]
         return self._ask(peer, state, still, is_request=True) if still else []
 

@@ -119,9 +119,16 @@ class Fetcher:
 
     def tick(self, now_ms: int) -> None:
         """Take back what stalled."""
+        silent = {
+            peer
+            for peer, count in self._count.items()
+            if count and now_ms - self._progress_ms.get(peer, 0) > STALL_MS
+        }
+        if not silent:
+            return
         stalled: dict[NodeId, list[BlobHash]] = {}
         for blob, want in self._wants.items():
-            if want.asked is None:
+            if want.asked is None or want.asked not in silent:
                 continue
             alive_ms = max(want.asked_ms, self._progress_ms.get(want.asked, 0))
             if now_ms - alive_ms > STALL_MS:

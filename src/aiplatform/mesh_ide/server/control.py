@@ -261,25 +261,39 @@ class _Connection:
             problem = BadRequestError(f"this node does not know the request: {error}")
             await self._send(_problem(call.id, problem))
             return
+        bound: asyncio.Timeout | None = None
         try:
             if call.timeout_s is None:
                 result = await self._performer.perform(request, emit)
             else:
-                async with asyncio.timeout(call.timeout_s):
+                async with asyncio.timeout(call.timeout_s) as bound:
                     result = await self._performer.perform(request, emit)
             await self._send(Answer(call.id, Raw(msgspec.msgpack.encode(result))))
         except TimeoutError:
-            within = "in time" if call.timeout_s is None else f"within {call.timeout_s:g} s"
-            message = f"not done {within}; nothing was undone"
+            # The caller's time, or that of a part of the node which has a bound of its own.
+            if bound is not None and bound.expired():
+                message = f"not done within {call.timeout_s:g} s; nothing was undone"
+            else:
+                message = (
+                    "a part of this node did not answer in time: it is very busy, or its disk "
+                    "hangs. Nothing was undone; try again, and see `mesh doctor`"
+                )
             await self._send(_problem(call.id, TimedOutError(message)))
         except MeshIDEError as error:
             await self._send(_problem(call.id, error))
 
     async def _send(self, message: Struct) -> None:
-        """Queue a frame; wait while the client is too slow to take what it was sent."""
-        if not self._outgoing:
-            self._loop.call_soon(self._flush)
+        """Queue a frame; wait while the client is too slow to take what it was sent.
+
+        To a client that has asked for one thing only it goes at once: nothing could join it, and
+        a turn of the event loop is where other threads take over.
+        """
+        is_first = not self._outgoing
         self._outgoing.append(framed(message))
+        if is_first and len(self._calls) <= 1:
+            self._flush()
+        elif is_first:
+            self._loop.call_soon(self._flush)
         if self._writer.transport.get_write_buffer_size() > 0:
             await self._writer.drain()
 

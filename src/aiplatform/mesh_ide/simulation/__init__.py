@@ -7,6 +7,9 @@ end of every run is checked (``checks``). ``node`` runs the very same core, jobs
 generators as the driver does; ``world`` puts a number of them together from one seed. Refuses
 anything that production would not meet: no access to a core's inside decides what happens.
 
+``transport`` puts the ``Transport`` port over the same network (on the event loop of ``loop``, in
+virtual time), so that the port's contract suite holds the network to what real links promise.
+
 How data passes: one agenda of timed actions; an action hands an event to a node, its core answers
 with commands, commands become later actions. Chance comes from one seeded generator, so that a
 seed replays byte for byte (``World.trace_hash``). After the faults of a run are healed, the world

@@ -37,3 +37,16 @@ class Agenda:
             self.done += 1
             action()
         self.now_us = max(self.now_us, time_us)
+
+    def step(self, time_us: int | None = None) -> bool:
+        """Do what is due next, if it is by ``time_us``; else the clock stands there then.
+
+        Returns:
+            ``False``: there is nothing to come, and no time to wait for.
+        """
+        times = [self._actions[0][0]] if self._actions else []
+        if time_us is not None:
+            times.append(time_us)
+        if times:
+            self.run_until(min(times))
+        return bool(times)

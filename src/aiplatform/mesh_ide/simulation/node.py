@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from aiplatform.mesh_ide.documents.engine.tree import LoroTreeEngine
 from aiplatform.mesh_ide.identity.keys import SigningKey
-from aiplatform.mesh_ide.mesh.membership import AllowPeers, Dial, Disconnect
+from aiplatform.mesh_ide.mesh.codec import decode, encode
+from aiplatform.mesh_ide.mesh.outputs import AllowPeers, Dial, Disconnect
 from aiplatform.mesh_ide.model.enums import Channel
 from aiplatform.mesh_ide.model.ids import BlobHash, NodeId
 from aiplatform.mesh_ide.model.messages import AnyMessage
@@ -24,6 +26,8 @@ from aiplatform.mesh_ide.node.events import (
     Event,
     FolderTouched,
     FolderUnwatched,
+    GarbageReceived,
+    GoOn,
     LinkDown,
     LinkUp,
     Received,
@@ -32,8 +36,10 @@ from aiplatform.mesh_ide.node.events import (
     Started,
     Tick,
     Told,
+    WentOn,
 )
 from aiplatform.mesh_ide.node.outgoing import blob_messages, entry_messages
+from aiplatform.mesh_ide.ports.errors import BadFrameError
 from aiplatform.mesh_ide.ports.jobs import (
     LANE_OF,
     ApplyWrites,
@@ -43,15 +49,18 @@ from aiplatform.mesh_ide.ports.jobs import (
     Persist,
 )
 from aiplatform.mesh_ide.ports.store import PutEntries
+from aiplatform.mesh_ide.ports.transport import LinkEnd
 from aiplatform.mesh_ide.replication.core import SendBlobs, SendEntries, SendMessage
 from aiplatform.mesh_ide.simulation.answers import Answers
 from aiplatform.mesh_ide.simulation.clock import US_PER_MS
+from aiplatform.mesh_ide.simulation.network import Frame
 from aiplatform.mesh_ide.simulation.parts import boot_of
 from aiplatform.mesh_ide.storage.contents import ContentCache, StoreContents
 from aiplatform.mesh_ide.storage.errors import SimulatedDeathError
 from aiplatform.mesh_ide.storage.memory_disk import DiskFault as StoreFault
 from aiplatform.mesh_ide.workspace.adapters.memory_tree import SimulatedCrashError
 from aiplatform.mesh_ide.workspace.adapters.outcomes import Step
+from aiplatform.mesh_ide.workspace.adapters.paths import BadPathError
 
 if TYPE_CHECKING:
     from aiplatform.mesh_ide.simulation.world import World
@@ -118,10 +127,7 @@ class SimulatedNode:
         self._lanes: dict[Lane, deque[Job]] = {lane: deque() for lane in Lane}
         self._running: dict[Lane, Running] = {}
         self._last_us: dict[Lane, int] = dict.fromkeys(Lane, 0)
-        self._answers = Answers(
-            self._later,
-            lambda peer, channel, message: world.network.send(self.id, peer, channel, message),
-        )
+        self._answers = Answers(self._later, self._send)
         self._events_under_way = 0
         self.core = world.factory.core(boot_of(self))
         self.runner = world.factory.runner(self)
@@ -208,7 +214,7 @@ class SimulatedNode:
         network = self.world.network
         match command:
             case SendMessage():
-                network.send(self.id, command.peer, command.channel, command.message)
+                self._send(command.peer, command.channel, command.message)
             case SendEntries():
                 answer = entry_messages(self.store, command.wanted)
                 self._answers.put(command.peer, Channel.DOCUMENTS, answer)
@@ -216,7 +222,7 @@ class SimulatedNode:
                 answer = blob_messages(self.contents, command.request, self._path_of)
                 self._answers.put(command.peer, Channel.BULK, answer)
             case Dial():
-                network.dial(self.id, command.peer)
+                network.dial(self.id, command.peer, command.addresses)
             case AllowPeers():
                 self.allowed = command.peers
                 network.allow(self.id)
@@ -226,9 +232,17 @@ class SimulatedNode:
                 self.world.oracle.on_replied(self, command)
             case Told():
                 self.world.oracle.on_told(self, command)
+            case GoOn():
+                self._later(0, lambda: self.post(WentOn()))
             case _:
                 self._lanes[LANE_OF[type(command)]].append(command)
                 self._run_lane(LANE_OF[type(command)])
+
+    def _send(self, peer: NodeId, channel: Channel, message: AnyMessage) -> None:
+        world = self.world
+        if world.network.has_link(self.id, peer):
+            frame = encode(message) if world.faults.encodes else message
+            world.network.send(self.id, peer, channel, frame)
 
     def _path_of(self, blob: BlobHash) -> str | None:
         return self.core.workspace.folder.source(blob).path
@@ -289,8 +303,11 @@ class SimulatedNode:
         """Return what stands where a job is about to write (a program may have read that)."""
         if not isinstance(job, ApplyWrites):
             return {}
-        paths = (planned.write.path for planned in job.writes)
-        return {path: self.disk.folder.read(path) for path in paths}
+        stood: dict[str, bytes | None] = {}
+        for planned in job.writes:
+            with suppress(BadPathError):  # the tree itself refuses such a write
+                stood[planned.write.path] = self.disk.folder.read(planned.write.path)
+        return stood
 
     def _tell_oracle(self, group: list[Persist], results: list[JobResult]) -> None:
         for job, result in zip(group, results, strict=True):
@@ -322,14 +339,23 @@ class SimulatedNode:
         """See ``Linked``."""
         self.post(LinkUp(peer, address))
 
-    def link_down(self, peer: NodeId, detail: str) -> None:
+    def link_down(self, peer: NodeId, end: LinkEnd, detail: str) -> None:
         """See ``Linked``."""
         self._answers.drop(peer)
-        self.post(LinkDown(peer, detail))
+        self.post(LinkDown(peer, detail or end.value))
 
-    def message(self, peer: NodeId, message: AnyMessage) -> None:
-        """See ``Linked``."""
-        self.post(Received(peer, message))
+    def frame(self, peer: NodeId, channel: Channel, frame: Frame) -> None:
+        """See ``Linked``; what is no message is told as the driver tells it."""
+        del channel
+        if not isinstance(frame, bytes):
+            self.post(Received(peer, frame))
+            return
+        try:
+            message = decode(frame)
+        except BadFrameError as error:
+            self.post(GarbageReceived(peer, str(error)))
+        else:
+            self.post(Received(peer, message))
 
     # --- the watcher speaks ------------------------------------------------------------------
 

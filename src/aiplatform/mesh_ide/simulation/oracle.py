@@ -73,6 +73,7 @@ class Oracle:
         self.refusals: list[str] = []
         self.warnings: list[tuple[str, str]] = []
         self._overwriting: set[tuple[NodeId, FileId]] = set()
+        self._overwritten: dict[EntryId, Tokens] = {}
         self._tag = 0
 
     # --- what users do -----------------------------------------------------------------------
@@ -130,12 +131,17 @@ class Oracle:
             self.durable[one.ref.id] = Durable(one, content)
             for token in content:
                 self.acknowledged.setdefault(token, f"saved by {node.name}")
+            # Live edits leave before they are on their author's disk: another may write over one
+            # sooner.
+            self.given_up.update(content - self._overwritten.pop(one.ref.id, content))
             is_asked = (node.id, one.entry.file) in self._overwriting
             if is_asked and one.entry.kind in {EntryKind.DELETE, EntryKind.REPLACE}:
                 for parent in one.entry.parents:
                     before = self.durable.get(parent.id)
                     if before is not None:
                         self.given_up.update(before.content - content)
+                    else:
+                        self._overwritten[parent.id] = content
 
     def _content_of(self, node: SimulatedNode, blob: BlobHash | None) -> Tokens:
         if blob is None:

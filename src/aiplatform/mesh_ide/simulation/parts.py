@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aiplatform.mesh_ide.documents.engine.text import LoroTextEngine
+from aiplatform.mesh_ide.identity.sealing import SealingKey, encode_offer, offer_sealing
 from aiplatform.mesh_ide.identity.sessions import certify
 from aiplatform.mesh_ide.model.entries import Principal
 from aiplatform.mesh_ide.model.enums import NodeType, PrincipalKind
@@ -67,6 +68,13 @@ def boot_of(node: SimulatedNode) -> Boot:
         addresses=(address_of(node.id),),
         roster_digest=b"",
         clock_ms=now_ms,
+        sealing=encode_offer(
+            offer_sealing(
+                node=node.key,
+                sealing=SealingKey.of_session(node.session),
+                workspace=world.workspace,
+            )
+        ),
     )
     store = node.store
     files = tuple(value for _, value in store.records(RecordKind.FILE))
@@ -85,5 +93,6 @@ def boot_of(node: SimulatedNode) -> Boot:
         disk=tuple(store.records(RecordKind.DISK)),
         holds=tuple(value for _, value in store.records(RecordKind.HOLD)),
         archived=tuple(sorted(store.held_blobs(records.named_blobs(files)))),
+        equivocations=records.equivocations(store),
         places=node.names.load(None, (k.entry.payload for k in store.entries_of(TREE_FILE))),
     )

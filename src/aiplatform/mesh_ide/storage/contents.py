@@ -111,12 +111,20 @@ class StoreContents:
         self._file_reader = file_reader
         self._report_corrupt = report_corrupt
 
+    def at_hand(self, blob: BlobHash) -> bytes | None:
+        """See ``Contents.at_hand``."""
+        return self._cache.get(blob)
+
     def read(self, blob: BlobHash, path: str | None = None) -> bytes | None:
-        """See ``Contents.read``: wrong content anywhere is as good as none."""
+        """See ``Contents.read``: wrong content anywhere is as good as none.
+
+        Where it looks first is as in ``chunks``.
+        """
         content = self._cache.get(blob)
-        if content is not None:
-            return content
-        content = self._archived(blob)
+        if content is None and path is not None:
+            content = self._small_file(blob, path)
+        if content is None:
+            content = self._archived(blob)
         if content is not None:
             return content
         pieces = None if path is None else self._file_reader(path)
@@ -157,15 +165,12 @@ class StoreContents:
         self._cache.discard(blob)
 
     def _archived(self, blob: BlobHash) -> bytes | None:
-        if self._store.blob_size(blob) is None:
-            return None
         try:
             content = _joined(blob, self._store.blob_chunks(blob))
         except CorruptRecordError as error:
             self._report_corrupt(error)
             return None
         except BlobMissingError:
-            # Erased between the question and the read: as if it had not been there.
             return None
         if content is None:
             self._report_corrupt(corrupt_blob(blob, _NOT_THE_BLOB))

@@ -7,8 +7,6 @@ equals the plan is ours, not somebody's edit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from msgspec.structs import replace
 
 from aiplatform.mesh_ide.documents.ledger import Ledger
@@ -21,17 +19,14 @@ from aiplatform.mesh_ide.documents.state import (
     mode_of,
     winning,
 )
-from aiplatform.mesh_ide.model.entries import EntryRef
-from aiplatform.mesh_ide.model.enums import EntryKind
 from aiplatform.mesh_ide.model.ids import BlobHash, FileId
 from aiplatform.mesh_ide.ports.filetree import FileStat, FileWrite, Observation, WriteOutcome
 from aiplatform.mesh_ide.ports.jobs import (
     ApplyWrites,
-    Materialise,
     PlannedWrite,
-    TextAt,
     WritesApplied,
 )
+from aiplatform.mesh_ide.workspace.core_needs import Needs
 from aiplatform.mesh_ide.workspace.folder import Folder
 from aiplatform.mesh_ide.workspace.records import (
     RETRY_WRITE_MS,
@@ -40,40 +35,25 @@ from aiplatform.mesh_ide.workspace.records import (
     Standing,
 )
 
-MATERIALISE_PER_JOB_MAX = 64
-
-RETRY_WANT_MS = 2000
-"""How often is found out anew which contents are still needed."""
-
 
 class Applier:
     """Brings the folder to the ledger's state.
 
-    Invariants:
-        1. a path in ``_busy`` has exactly one write planned or under way.
-        2. a file in ``_merging`` has exactly one ``Materialise`` under way.
+    Invariant: a path in ``_busy`` has exactly one write planned or under way.
     """
 
-    def __init__(self, ledger: Ledger, folder: Folder) -> None:
+    def __init__(self, ledger: Ledger, folder: Folder, needs: Needs) -> None:
         self._ledger = ledger
         self._folder = folder
+        self._needs = needs
         self._busy: dict[str, Standing | None] = {}
         self._planned: list[PlannedWrite] = []
-        self._to_merge: dict[FileId, TextAt] = {}
-        self._merging: dict[FileId, tuple[EntryRef, ...]] = {}
-        self._ready: set[BlobHash] = set()
-        self._waiting: dict[BlobHash, dict[str, None]] = {}
-        self._unmergeable: dict[FileId, tuple[EntryRef, ...]] = {}
-        self.wanted: dict[BlobHash, tuple[FileId, int]] = {}
         self.failed: dict[str, tuple[int, str]] = {}
-        self.shelf: dict[BlobHash, FileId] = {}
-        """Contents that stand nowhere in the folder and go into the archive when they come."""
-        self._rootless: set[BlobHash] = set()
-        """Contents that nobody sent for a while: what was built on them is asked for itself."""
-        self._doubted: set[BlobHash] = set()
-        """Contents that a write did not find where they are believed to be."""
+        self.refused: list[tuple[str, str]] = []
+        """Paths in ``failed`` that nobody was told of yet, with the reason."""
+        self._missed: set[str] = set()
+        """Paths of which something changed while a write to them was under way."""
         self.busy_bytes = 0
-        self._refreshed_ms = 0
 
     def is_busy(self, path: str) -> bool:
         """Return whether a write to this path is under way."""
@@ -81,17 +61,22 @@ class Applier:
 
     @property
     def outstanding(self) -> int:
-        """Return how many writes, merges and contents the folder still waits for."""
-        return len(self._busy) + len(self._merging) + len(self._waiting) + len(self._to_merge)
+        """Return how many writes are planned or under way."""
+        return len(self._busy)
 
     # --- planning ----------------------------------------------------------------------------
 
     def consider(self, path: str) -> None:
         """Plan what this path needs, if anything; whatever hinders it calls again later."""
-        if path in self._busy or self._folder.is_held(path):
+        if path in self._busy:
+            self._missed.add(path)
+            return
+        if self._folder.is_held(path):
             return
         standing = self._folder.standing(path)
-        if standing is not None and self._ledger.is_claimed(standing.file):
+        if standing is not None and (
+            self._is_agreed(path, standing) or self._ledger.is_claimed(standing.file)
+        ):
             return
         owner = self._ledger.index.owner(path)
         is_folder = self._ledger.index.has_below(path)
@@ -99,6 +84,8 @@ class Applier:
         if owner is None or is_folder:
             if standing is not None and standing.heads:
                 self._plan_absence(path, standing)
+            elif standing is None:
+                self.failed.pop(path, None)  # what could not be written is not wanted any more
             return
         if self._ledger.is_claimed(owner):
             return
@@ -106,9 +93,24 @@ class Applier:
         assert state is not None, "an owner has a state"
         content = content_of(state)
         if content is None:
-            self._want_merge(state)
+            self._needs.want_merge(state)
             return
         self._plan_presence(path, standing, state, content)
+
+    def _is_agreed(self, path: str, standing: Standing) -> bool:
+        """Return whether one file with one head claims the path, and stands there (the usual)."""
+        index = self._ledger.index
+        if index.claims(path) != (standing.file,) or index.has_below(path):
+            return False
+        state = self._ledger.state(standing.file)
+        if state is None or len(state.heads) != 1:
+            return False
+        head = state.heads[0]
+        return (
+            standing.heads == (head.ref,)
+            and standing.blob == head.blob
+            and standing.mode == head.mode
+        )
 
     def _shelve_hidden(self, path: str, shown: FileId | None) -> None:
         """See to contents that stand nowhere: other claims on the path, rivals in a conflict."""
@@ -120,17 +122,16 @@ class Applier:
             for head in living(state):
                 if head.blob is None or head in winners:
                     continue
-                if not self._folder.holds(head.blob) and head.blob not in self.shelf:
-                    self.shelf[head.blob] = file
-                    self.wanted[head.blob] = (file, head.size)
+                if not self._folder.holds(head.blob) and head.blob not in self._needs.shelf:
+                    self._needs.shelve(head.blob, head.size, file)
             if file == shown or not winners:
                 continue
             content = content_of(state)
             if content is None:
-                self._want_merge(state)
-            elif not self._folder.holds(content[0]) and content[0] not in self.shelf:
-                self.shelf[content[0]] = file
-                self._obtain(path, state, *content)
+                self._needs.want_merge(state)
+            elif not self._folder.holds(content[0]) and content[0] not in self._needs.shelf:
+                self._needs.shelf[content[0]] = file
+                self._needs.obtain(path, state, *content)
 
     def _plan_absence(self, path: str, standing: Standing) -> None:
         disk = self._folder.get(path)
@@ -165,6 +166,7 @@ class Applier:
         mode = mode_of(state)
         target = Standing(state.file, base_of(state), blob, mode, size, lineage_of(state))
         if standing is not None and standing.blob == blob and standing.mode == mode:
+            self.failed.pop(path, None)  # somebody else brought it there
             if standing.file != state.file or set(standing.heads) != set(target.heads):
                 disk = self._folder.get(path)
                 assert disk is not None
@@ -176,9 +178,8 @@ class Applier:
             self.consider(old_place)
             if path in self._busy or self._folder.path_of(state.file) == old_place:
                 return
-        is_here = self._folder.holds(blob) and blob not in self._doubted
-        if not (blob in self._ready or is_here):
-            self._obtain(path, state, blob, size)
+        if not self._needs.is_here(blob):
+            self._needs.obtain(path, state, blob, size)
             return
         write = FileWrite(
             path,
@@ -189,40 +190,6 @@ class Applier:
         )
         needs_archive = standing is not None and standing.blob not in self._folder.archived
         self._begin(path, target, write, needs_archive=needs_archive)
-
-    def _obtain(self, path: str, state: FileState, blob: BlobHash, size: int) -> None:
-        """Get a content that is not here: compute it from its root, or fetch it.
-
-        A text's root is fetched even when the head could be: later merges need it.
-        """
-        self._waiting.setdefault(blob, {})[path] = None
-        heads = winning(state)
-        can_merge = all(h.kind is EntryKind.UPDATE and h.is_text for h in heads)
-        if not can_merge or self._unmergeable.get(state.file) == state.refs():
-            self.wanted[blob] = (state.file, size)
-            return
-        if state.root(heads[0].lineage).blob in self._rootless:
-            self.wanted[blob] = (state.file, size)
-        self._want_merge(state)
-
-    def _want_merge(self, state: FileState) -> None:
-        if state.file in self._merging:
-            return
-        heads = winning(state)
-        root = state.root(heads[0].lineage)
-        refs = tuple(head.ref for head in heads)
-        is_hopeless = self._unmergeable.get(state.file) == state.refs()
-        is_here = root.blob in self._ready or self._folder.holds(root.blob)
-        if is_hopeless or not is_here:
-            path = self._ledger.index.path_of(state.file)
-            if path is not None:
-                self._waiting.setdefault(root.blob, {})[path] = None
-            self.shelf[root.blob] = state.file
-            self.wanted[root.blob] = (state.file, root.size)
-            return
-        source = self._folder.source(root.blob)
-        lineage = self._ledger.lineage_of(state.file, root.ref, source)
-        self._to_merge[state.file] = TextAt(lineage, refs)
 
     def _begin(
         self, path: str, target: Standing | None, write: FileWrite, *, needs_archive: bool
@@ -242,39 +209,7 @@ class Applier:
             for i in range(0, len(planned), WRITES_PER_JOB_MAX)
         ]
 
-    def take_merges(self) -> list[Materialise]:
-        """Hand out the merges that gathered."""
-        items = list(self._to_merge.values())
-        self._to_merge.clear()
-        for item in items:
-            self._merging[item.lineage.file] = item.heads
-        return [
-            Materialise(tuple(items[i : i + MATERIALISE_PER_JOB_MAX]))
-            for i in range(0, len(items), MATERIALISE_PER_JOB_MAX)
-        ]
-
     # --- results -----------------------------------------------------------------------------
-
-    def on_content(self, blobs: Iterable[BlobHash]) -> list[str]:
-        """Take note of contents at hand; returns the paths that waited for them."""
-        paths: list[str] = []
-        for blob in blobs:
-            self.wanted.pop(blob, None)
-            self._unmergeable.clear()
-            self._rootless.discard(blob)
-            self._doubted.discard(blob)
-            if blob in self._waiting:
-                self._ready.add(blob)
-                paths.extend(self._waiting.pop(blob))
-        return paths
-
-    def end_merge(self, file: FileId) -> tuple[EntryRef, ...]:
-        """Close a merge and return the heads it was asked for."""
-        return self._merging.pop(file, ())
-
-    def give_up_merge(self, state: FileState) -> None:
-        """Remember that this frontier cannot be merged with what is here."""
-        self._unmergeable[state.file] = state.refs()
 
     def on_applied(self, result: WritesApplied, now_ms: int) -> tuple[list[str], list[Observation]]:
         """Take note of what the disk did.
@@ -285,26 +220,28 @@ class Applier:
         again: list[str] = []
         unexpected: list[Observation] = []
         for planned, outcome in zip(result.writes, result.results, strict=True):
-            path = planned.write.path
+            path, moved_from = planned.write.path, planned.write.moved_from
             target = self._busy.pop(path, None)
             self.busy_bytes -= target.size if target else 0
-            if planned.write.moved_from is not None:
-                self._busy.pop(planned.write.moved_from, None)
-                again.append(planned.write.moved_from)
-            again.append(path)
             disk = self._folder.get(path) or DiskState(None, None)
             if planned.write.blob is not None:
-                self._ready.discard(planned.write.blob)
+                self._needs.written(planned.write.blob)
             is_applied = outcome.outcome is WriteOutcome.APPLIED
-            if planned.write.moved_from is not None:
-                self._end_move(planned.write.moved_from, target, is_applied=is_applied)
+            # A plain write brings what the ledger says; a move brings what stood there before.
+            is_final = is_applied and target is not None and moved_from is None
+            if path in self._missed or not is_final:
+                self._missed.discard(path)
+                again.append(path)
+            if moved_from is not None:
+                self._busy.pop(moved_from, None)
+                self._missed.discard(moved_from)
+                again.append(moved_from)
+                self._end_move(moved_from, target, is_applied=is_applied)
             if is_applied:
                 self.failed.pop(path, None)
                 again.extend(self._displaced_to(disk.now, target))
-                if target is None:
-                    self._folder.put(path, None)
-                else:
-                    self._folder.put(path, _written(disk, target, outcome.stat, now_ms))
+                written = None if target is None else _written(disk, target, outcome.stat, now_ms)
+                self._folder.put(path, written)
                 continue
             is_nothing = disk.now is None
             kept = None if is_nothing else replace(disk, planned=None, is_leaving=False)
@@ -313,13 +250,17 @@ class Applier:
                 if outcome.found is not None:
                     unexpected.append(outcome.found)
             else:
-                self.failed[path] = (now_ms, outcome.problem or "the disk refused")
                 again.remove(path)
-                blob = planned.write.blob
-                if blob is not None and blob not in self._folder.archived:
-                    # Perhaps no file holds it any more that is believed to: ask others.
-                    self._doubted.add(blob)
+                self._fail(path, planned.write.blob, outcome.problem, now_ms)
         return again, unexpected
+
+    def _fail(self, path: str, blob: BlobHash | None, problem: str | None, now_ms: int) -> None:
+        problem = problem or "the disk refused"
+        if self.failed.get(path, (0, ""))[1] != problem:
+            self.refused.append((path, problem))
+        self.failed[path] = (now_ms, problem)
+        if blob is not None:
+            self._needs.doubt(blob)
 
     def _displaced_to(self, old: Standing | None, new: Standing | None) -> list[str]:
         """Return where a file has its place now that had to make way for another."""
@@ -337,28 +278,11 @@ class Applier:
         self._folder.put(old, None if is_applied and is_it else replace(disk, is_leaving=False))
 
     def take_retries(self, now_ms: int) -> list[str]:
-        """Return paths whose time to try again has come: failed, or waiting for a content.
-
-        What is waited for is found out anew: a content that nobody has may be superseded.
-        """
-        waiting: list[str] = []
-        if now_ms - self._refreshed_ms >= RETRY_WANT_MS:
-            self._refreshed_ms = now_ms
-            self._unmergeable.clear()
-            self._doubted.clear()
-            for paths in self._waiting.values():
-                waiting.extend(paths)
-            self._waiting.clear()
-            for blob, file in list(self.shelf.items()):
-                path = self._ledger.index.path_of(file)
-                if not self._folder.holds(blob):
-                    del self.shelf[blob]
-                    self._rootless.add(blob)
-                    waiting.extend((path,) if path is not None else ())
+        """Return paths that failed and whose time to try again has come."""
         due = [p for p, (since, _) in self.failed.items() if now_ms - since >= RETRY_WRITE_MS]
         for path in due:
             self.failed[path] = (now_ms, self.failed[path][1])
-        return due + sorted(waiting)
+        return due
 
 
 def _written(old: DiskState, target: Standing, stat: FileStat | None, now_ms: int) -> DiskState:

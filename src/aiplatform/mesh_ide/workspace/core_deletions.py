@@ -7,6 +7,8 @@ held until a person releases or rejects them (one empty disk must never wipe its
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import Notice
 from aiplatform.mesh_ide.model.entries import EntryDraft, Principal
@@ -44,6 +46,10 @@ class Deletions:
         self.vanished: dict[str, Standing] = {}
         self.holds: dict[int, Hold] = {}
         self._held: set[str] = set()
+        self._has_shrunk = False
+        self._last_number = 0
+        self._over: list[Hold] = []
+        """Of the holds that ended, the one with the greatest number; the others' records go."""
         self._first_ms = 0
         self._last_ms = 0
         self.unsaved: list[Write] = []
@@ -68,22 +74,25 @@ class Deletions:
         self.vanished.pop(path, None)
         if path in self._held:
             self._held.discard(path)
-            for hold in list(self.holds.values()):
-                if path in hold.paths:
-                    self._shrink(hold, path)
+            self._has_shrunk = True
 
-    def _shrink(self, hold: Hold, path: str) -> None:
-        rest = tuple(p for p in hold.paths if p != path)
-        if rest:
-            smaller = Hold(hold.id, hold.reason, rest, hold.since_ms, hold.detail)
-            self.holds[hold.id] = smaller
-            self.unsaved.append(hold_record(smaller))
-        else:
-            del self.holds[hold.id]
-            self.unsaved.append(hold_record(hold, is_over=True))
+    def _shrink(self) -> None:
+        """Take out of the holds what came back: together, as a hold may have 20,000 paths."""
+        if not self._has_shrunk:
+            return
+        self._has_shrunk = False
+        for hold in list(self.holds.values()):
+            rest = tuple(path for path in hold.paths if path in self._held)
+            if not rest:
+                self._end(hold.id)
+            elif len(rest) < len(hold.paths):
+                smaller = replace(hold, paths=rest)
+                self.holds[hold.id] = smaller
+                self.unsaved.append(hold_record(smaller))
 
     def tick(self, now_ms: int) -> list[Job | Notice]:
         """Decide about what has settled."""
+        self._shrink()
         if not self.vanished:
             return []
         lost, total = len(self.vanished), len(self._folder)
@@ -112,7 +121,8 @@ class Deletions:
         return is_known and not self._ledger.is_claimed(standing.file)
 
     def _hold(self, paths: tuple[str, ...], now_ms: int, total: int) -> None:
-        number = 1 + max(self.holds, default=0)
+        self._last_number += 1
+        number = self._last_number
         detail = f"{len(paths)} of {total} files vanished from the folder at once"
         hold = Hold(number, HoldReason.MASS_DELETION, paths, now_ms, detail)
         self.holds[number] = hold
@@ -120,9 +130,13 @@ class Deletions:
         self.unsaved.append(hold_record(hold))
 
     def load(self, hold: Hold) -> None:
-        """Take a hold from its record, at the start."""
-        self.holds[hold.id] = hold
-        self._held.update(hold.paths)
+        """Take a hold from its record, at the start; one without paths is over."""
+        self._last_number = max(self._last_number, hold.id)
+        if hold.paths:
+            self.holds[hold.id] = hold
+            self._held.update(hold.paths)
+        else:
+            self._over.append(hold)
 
     def delete(self, paths: tuple[str, ...], now_ms: int) -> list[Job | Notice]:
         """Write delete entries for the files that stood at these paths."""
@@ -148,6 +162,7 @@ class Deletions:
 
     def release(self, number: int, now_ms: int) -> list[Job | Notice]:
         """A person says: these deletions were meant."""
+        self._shrink()
         hold = self._end(number)
         if hold is None:
             return []
@@ -160,6 +175,7 @@ class Deletions:
 
     def reject(self, number: int) -> tuple[str, ...]:
         """A person says: bring the files back. Returns the paths to write again."""
+        self._shrink()
         hold = self._end(number)
         if hold is None:
             return ()
@@ -168,8 +184,15 @@ class Deletions:
         return hold.paths
 
     def _end(self, number: int) -> Hold | None:
+        """Forget a hold but for its number, which is not given again: people repeat commands."""
         hold = self.holds.pop(number, None)
-        if hold is not None:
-            self._held.difference_update(hold.paths)
-            self.unsaved.append(hold_record(hold, is_over=True))
+        if hold is None:
+            return None
+        self._held.difference_update(hold.paths)
+        over = replace(hold, paths=())
+        self.unsaved.append(hold_record(over))
+        self._over.append(over)
+        last = max(self._over, key=lambda one: one.id)
+        self.unsaved.extend(hold_record(one, is_over=True) for one in self._over if one is not last)
+        self._over = [last]
         return hold

@@ -25,4 +25,12 @@ class FolderTrouble(Struct, frozen=True):
     problem: str | None
 
 
-WorkspaceNotice = ContentWanted | ContentHeld | FolderTrouble
+class WritesFailed(Struct, frozen=True):
+    """The folder refused writes it had not refused before: how many, and the first of them."""
+
+    count: int
+    path: str
+    problem: str
+
+
+WorkspaceNotice = ContentWanted | ContentHeld | FolderTrouble | WritesFailed

@@ -38,19 +38,7 @@ MASS_DELETION_MIN: Final = 10
 """Below this, losing more than half of the files is an ordinary afternoon."""
 
 WRITES_PER_JOB_MAX: Final = 256
-ARCHIVE_AFTER_MS: Final = 1000
-"""Quiet time before contents are copied into the archive (the promise is 30 s)."""
 
-ARCHIVE_BUSY_MS: Final = 20_000
-"""... and while peers are being served: a first synchronisation has the disk and the processor
-for itself, but the promise is kept."""
-
-ARCHIVE_FEW: Final = 64
-ARCHIVE_ROOTS_AFTER_MS: Final = 100
-"""The roots of a handful of files are archived at once: overwritten before that, while the nodes
-are apart, a text loses what both sides' merge builds on."""
-
-ARCHIVE_PER_JOB_MAX: Final = 64
 RETRY_WRITE_MS: Final = 5000
 
 

@@ -9,7 +9,10 @@ answer depends on the sequences alone and never on time.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Hashable, Sequence
+from itertools import pairwise
+from operator import ne
 from typing import Final
 
 CELLS_MAX: Final = 2500
@@ -17,6 +20,10 @@ CELLS_MAX: Final = 2500
 
 _CELL_UNITS: Final = 4
 """Table cells that cost as much as one item of a patience round (0.12 and 0.5 µs measured)."""
+
+
+_KEPT_IN_PLACE_DIVISOR: Final = 2
+"""Half of the items stay where they are: with fewer, what is alike is so by chance too often."""
 
 
 class Budget:
@@ -45,27 +52,27 @@ def align(old: Sequence[Hashable], new: Sequence[Hashable], budget: Budget) -> l
     The blocks are a common subsequence, not always a longest one. When the budget ends, what was
     not looked at counts as different.
     """
-    pairs: list[Block] = []
+    blocks: list[Block] = []
     pending = [(0, len(old), 0, len(new))]
     while pending:
-        window = _trimmed(old, new, pending.pop(), pairs)
+        window = _trimmed(old, new, pending.pop(), blocks)
         a, a_end, b, b_end = window
-        if a == a_end or b == b_end or not budget.take(a_end - a + b_end - b):
+        if a == a_end or b == b_end or a_end - a == b_end - b == 1:
+            continue  # nothing, or one item that became another: the ends were equal otherwise
+        if not budget.take(a_end - a + b_end - b):
             continue
-        anchors = _anchors(old, new, window)
-        if anchors:
-            at, bt = a, b
-            for x, y in anchors:
-                pairs.append((x, y, 1))
-                if at < x and bt < y:
-                    pending.append((at, x, bt, y))
-                at, bt = x + 1, y + 1
-            pending.append((at, a_end, bt, b_end))
-        else:
-            cells = (a_end - a) * (b_end - b)
-            if cells <= CELLS_MAX and budget.take(cells // _CELL_UNITS):
-                pairs.extend(_longest_common(old, new, window))
-    return _joined(pairs)
+        found = _in_place(old, new, window)
+        if found is not None:
+            blocks += found
+            continue
+        found = _anchors(old, new, window)
+        cells = (a_end - a) * (b_end - b)
+        if found:
+            blocks += found
+            pending += _between(found, window)
+        elif cells <= CELLS_MAX and budget.take(cells // _CELL_UNITS):
+            blocks += _longest_common(old, new, window)
+    return _joined(blocks)
 
 
 _Window = tuple[int, int, int, int]
@@ -91,30 +98,63 @@ def _trimmed(
     return a, a_end, b, b_end
 
 
-def _anchors(
+def _in_place(
     old: Sequence[Hashable], new: Sequence[Hashable], window: _Window
-) -> list[tuple[int, int]]:
-    """Return the longest ascending run of pairs of items that are unique on both sides."""
+) -> list[Block] | None:
+    """Return the items that stand where they stood, or ``None`` if some may have moved.
+
+    What a program rewrites line by line (a renaming, a formatter, another branch) has as many
+    lines as before, and one comparison of each finds them, in a fifth of the time of a patience
+    round. It counts only if most items stay and none that went from one place came at another:
+    otherwise a block moved past lines that are alike, and these are no anchors.
+    """
     a, a_end, b, b_end = window
-    where: dict[Hashable, int] = {}
-    repeated: set[Hashable] = set()
-    for index in range(b, b_end):
-        if new[index] in where:
-            repeated.add(new[index])
-        where[new[index]] = index
-    seen: dict[Hashable, int] = {}
-    for index in range(a, a_end):
-        item = old[index]
-        if item in seen:
-            repeated.add(item)
-        elif item in where:
-            seen[item] = index
-    unique = [(index, where[item]) for item, index in seen.items() if item not in repeated]
-    return _longest_ascending(unique)
+    size = a_end - a
+    if size != b_end - b:
+        return None
+    before, after = old[a:a_end], new[b:b_end]
+    changed = [place for place, is_other in enumerate(map(ne, before, after)) if is_other]
+    if len(changed) * _KEPT_IN_PLACE_DIVISOR > size:
+        return None
+    if not {before[place] for place in changed}.isdisjoint(after[place] for place in changed):
+        return None
+    edges = [-1, *changed, size]
+    return [
+        (a + last + 1, b + last + 1, place - last - 1)
+        for last, place in pairwise(edges)
+        if place - last > 1
+    ]
+
+
+def _anchors(old: Sequence[Hashable], new: Sequence[Hashable], window: _Window) -> list[Block]:
+    """Return the longest ascending run of items that are unique on both sides, as blocks."""
+    a, a_end, b, b_end = window
+    before, after = old[a:a_end], new[b:b_end]
+    often_before, often_after = Counter(before), Counter(after)
+    where = dict(zip(after, range(b, b_end), strict=True))
+    unique = [
+        (place, where[item])
+        for place, item in enumerate(before, a)
+        if often_after.get(item) == 1 and often_before[item] == 1
+    ]
+    return _joined([(first, second, 1) for first, second in _longest_ascending(unique)])
+
+
+def _between(blocks: list[Block], window: _Window) -> list[_Window]:
+    """Return what of a window lies between its blocks, where both sides have something."""
+    a, a_end, b, b_end = window
+    edges = [(a, b, 0), *blocks, (a_end, b_end, 0)]
+    return [
+        (first + length, next_first, second + length, next_second)
+        for (first, second, length), (next_first, next_second, _) in pairwise(edges)
+        if first + length < next_first and second + length < next_second
+    ]
 
 
 def _longest_ascending(pairs: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return a longest subsequence with ascending second members (patience sorting)."""
+    if all(one[1] < other[1] for one, other in pairwise(pairs)):
+        return pairs
     tops: list[int] = []
     piles: list[int] = []
     before: list[int] = []

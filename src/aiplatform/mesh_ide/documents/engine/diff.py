@@ -104,6 +104,8 @@ def apply_hunks(old: str, hunks: Sequence[Hunk]) -> str:
 def common_prefix_length(old: str, new: str) -> int:
     """Return how many characters both begin with, comparing memory instead of characters."""
     low, high = 0, min(len(old), len(new))
+    if old[:1] != new[:1]:
+        return 0
     if old[:high] == new[:high]:
         return high
     while high - low > 1:
@@ -190,11 +192,13 @@ def _lines(text: str, clause: int) -> list[str]:
 
     Long lines are cut at the first punctuation after ``clause`` characters.
     """
-    lines = text.split("\n")
-    last = lines.pop()
-    lines = [line + "\n" for line in lines]
-    if last:
-        lines.append(last)
+    lines = text.splitlines(keepends=True)
+    if len(lines) != text.count("\n") + (not text.endswith("\n")):
+        # There is a lone carriage return or the like, at which it also cuts.
+        lines = [line + "\n" for line in text.split("\n")]
+        last = lines.pop()[:-1]
+        if last:
+            lines.append(last)
     if max(map(len, lines), default=0) <= _LONG_LINE:
         return lines
     cut: list[str] = []
@@ -255,6 +259,9 @@ class _Collector:
         """Add the hunks within a small piece of text; return its end."""
         end = start + len(old)
         if old == new:
+            return end
+        if old[:1] != new[:1] and new.endswith(old):  # put before it: no need to measure ends
+            self._add((start, start, new[: len(new) - len(old)]))
             return end
         head = common_prefix_length(old, new)
         tail = _common_suffix_length(old, new, min(len(old), len(new)) - head)

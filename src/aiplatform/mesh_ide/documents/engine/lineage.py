@@ -23,14 +23,14 @@ from msgspec import Struct
 from aiplatform.mesh_ide.documents.engine.faults import BadEditError, BadEntryError, loro_faults_as
 from aiplatform.mesh_ide.documents.engine.operations import TEXT_CONTAINER, text_problem
 from aiplatform.mesh_ide.documents.engine.payload import OperationSpan, inspect_payload
-from aiplatform.mesh_ide.documents.engine.peers import genesis_peer
+from aiplatform.mesh_ide.documents.engine.peers import BRANCH_MAX, derive_peer, genesis_peer
 from aiplatform.mesh_ide.documents.engine.versions import (
     Version,
     frontiers,
     minimal,
     new_document,
 )
-from aiplatform.mesh_ide.model.entries import EntryRef, KnownEntry
+from aiplatform.mesh_ide.model.entries import Entry, EntryRef, KnownEntry
 from aiplatform.mesh_ide.model.ids import BlobHash, EntryId
 from aiplatform.mesh_ide.ports.engine import BlameSpan, TextRoot
 
@@ -132,10 +132,13 @@ class Lineage:
         if not entry.payload:
             self._versions[ref.id] = base
             return
-        span = inspect_payload(known)
-        if span.start != self._end_within(base, span.peer):
-            raise BadEntryError(ref, "does not continue what its parents hold of its author")
-        if not self._adopt(entry.payload, base, span):
+        span = self._adopted(entry, base)
+        if span is None:
+            span = inspect_payload(known)
+            if span.start != self._end_within(base, span.peer):
+                raise BadEntryError(ref, "does not continue what its parents hold of its author")
+            if self._draft is not None and self._draft.span.peer == span.peer:
+                self._discard_draft()
             with loro_faults_as(BadEntryError(ref, "cannot be imported")):
                 self._import(known, base, span)
         self._versions[ref.id] = ((span.peer, span.end - 1),)
@@ -144,17 +147,20 @@ class Lineage:
         authors.append(ref)
         self.weight += span.end - span.start
 
-    def _adopt(self, payload: bytes, base: Version, span: OperationSpan) -> bool:
-        """Recognise the draft in an entry; a draft that it contradicts is taken back."""
+    def _adopted(self, entry: Entry, base: Version) -> OperationSpan | None:
+        """Return the draft's operations if the entry is the draft's, by its author: they are here.
+
+        The payload was made here, byte for byte, so there is nothing more to inspect in it.
+        """
         draft = self._draft
-        if draft is None:
-            return False
-        if draft.payload == payload and draft.base == base and draft.span == span:
-            self._draft = None
-            return True
-        if draft.span.peer == span.peer:
-            self._discard_draft()
-        return False
+        if draft is None or draft.payload != entry.payload or draft.base != base:
+            return None
+        if not 0 <= entry.branch <= BRANCH_MAX:
+            return None
+        if draft.span.peer != derive_peer(entry.session, entry.file, entry.branch):
+            return None
+        self._draft = None
+        return draft.span
 
     def _import(self, known: KnownEntry, base: Version, span: OperationSpan) -> None:
         doc, ref = self._doc, known.ref

@@ -50,15 +50,19 @@ def _pieces(folder: int, name: str) -> Iterator[bytes] | None:
         if error.errno != errno.ELOOP:
             return None
         return iter((os.fsencode(os.readlink(name, dir_fd=folder)),))
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
+    seen = os.fstat(fd)
+    if not stat.S_ISREG(seen.st_mode):
         os.close(fd)
         return None
-    return _read(fd)
+    return _read(fd, min(seen.st_size + 1, PIECE_BYTES))
 
 
-def _read(fd: int) -> Iterator[bytes]:
+def _read(fd: int, wanted: int) -> Iterator[bytes]:
+    """Read to the end; a piece shorter than ``wanted`` is the last one."""
     try:
-        while piece := os.read(fd, PIECE_BYTES):
+        while piece := os.read(fd, wanted):
             yield piece
+            if len(piece) < wanted:
+                return
     finally:
         os.close(fd)

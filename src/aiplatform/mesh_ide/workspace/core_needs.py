@@ -1,0 +1,164 @@
+"""Which contents the folder waits for, and how each is to be had: merged here, or fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+from aiplatform.mesh_ide.documents.ledger import Ledger
+from aiplatform.mesh_ide.documents.state import FileState, winning
+from aiplatform.mesh_ide.model.entries import EntryRef
+from aiplatform.mesh_ide.model.enums import EntryKind
+from aiplatform.mesh_ide.model.ids import BlobHash, FileId
+from aiplatform.mesh_ide.ports.jobs import Materialise, TextAt
+from aiplatform.mesh_ide.workspace.folder import Folder
+
+MATERIALISE_PER_JOB_MAX: Final = 64
+
+RETRY_WANT_MS: Final = 2000
+"""How often is found out anew which contents are still needed."""
+
+RETRIES_MAX: Final = 128
+"""... and of how many in one tick: 3 ms."""
+
+
+class Needs:
+    """Contents that are not here yet.
+
+    Invariant: a file in ``_merging`` has exactly one ``Materialise`` under way.
+    """
+
+    def __init__(self, ledger: Ledger, folder: Folder) -> None:
+        self._ledger = ledger
+        self._folder = folder
+        self._to_merge: dict[FileId, TextAt] = {}
+        self._merging: dict[FileId, tuple[EntryRef, ...]] = {}
+        self._ready: set[BlobHash] = set()
+        self._waiting: dict[BlobHash, dict[str, None]] = {}
+        self._unmergeable: dict[FileId, tuple[EntryRef, ...]] = {}
+        self.wanted: dict[BlobHash, tuple[FileId, int]] = {}
+        self.shelf: dict[BlobHash, FileId] = {}
+        """Contents that stand nowhere in the folder and go into the archive when they come."""
+        self._rootless: set[BlobHash] = set()
+        """Contents that nobody sent for a while: what was built on them is asked for itself."""
+        self._doubted: set[BlobHash] = set()
+        """Contents that a write did not find where they are believed to be."""
+        self._refreshed_ms = 0
+        self._stale = 0
+        """So many contents at the beginning of ``_waiting`` are to be looked at anew."""
+
+    @property
+    def outstanding(self) -> int:
+        """Return how many merges and contents are waited for."""
+        return len(self._merging) + len(self._waiting) + len(self._to_merge)
+
+    def is_here(self, blob: BlobHash) -> bool:
+        """Return whether a content can be written now."""
+        if blob in self._ready:
+            return True
+        return self._folder.holds(blob) and blob not in self._doubted
+
+    def written(self, blob: BlobHash) -> None:
+        """A write of this content ended."""
+        self._ready.discard(blob)
+
+    def doubt(self, blob: BlobHash) -> None:
+        """A write did not find a content: perhaps no file holds it any more that is believed to."""
+        if blob not in self._folder.archived:
+            self._doubted.add(blob)
+
+    def shelve(self, blob: BlobHash, size: int, file: FileId) -> None:
+        """Fetch a content that stands nowhere and keep it in the archive."""
+        self.shelf[blob] = file
+        self.wanted[blob] = (file, size)
+
+    def obtain(self, path: str, state: FileState, blob: BlobHash, size: int) -> None:
+        """Get a content that is not here: compute it from its root, or fetch it.
+
+        A text's root is fetched even when the head could be: later merges need it.
+        """
+        self._waiting.setdefault(blob, {})[path] = None
+        heads = winning(state)
+        can_merge = all(h.kind is EntryKind.UPDATE and h.is_text for h in heads)
+        if not can_merge or self._unmergeable.get(state.file) == state.refs():
+            self.wanted[blob] = (state.file, size)
+            return
+        if state.root(heads[0].lineage).blob in self._rootless:
+            self.wanted[blob] = (state.file, size)
+        self.want_merge(state)
+
+    def want_merge(self, state: FileState) -> None:
+        """Have several heads of a text merged, once its root is here."""
+        if state.file in self._merging:
+            return
+        heads = winning(state)
+        root = state.root(heads[0].lineage)
+        refs = tuple(head.ref for head in heads)
+        is_hopeless = self._unmergeable.get(state.file) == state.refs()
+        is_here = root.blob in self._ready or self._folder.holds(root.blob)
+        if is_hopeless or not is_here:
+            path = self._ledger.index.path_of(state.file)
+            if path is not None:
+                self._waiting.setdefault(root.blob, {})[path] = None
+            self.shelf[root.blob] = state.file
+            self.wanted[root.blob] = (state.file, root.size)
+            return
+        source = self._folder.source(root.blob)
+        lineage = self._ledger.lineage_of(state.file, root.ref, source)
+        self._to_merge[state.file] = TextAt(lineage, refs)
+
+    # --- merges and contents that come -------------------------------------------------------
+
+    def take_merges(self) -> list[Materialise]:
+        """Hand out the merges that gathered."""
+        items = list(self._to_merge.values())
+        self._to_merge.clear()
+        for item in items:
+            self._merging[item.lineage.file] = item.heads
+        return [
+            Materialise(tuple(items[i : i + MATERIALISE_PER_JOB_MAX]))
+            for i in range(0, len(items), MATERIALISE_PER_JOB_MAX)
+        ]
+
+    def on_content(self, blobs: Iterable[BlobHash]) -> list[str]:
+        """Take note of contents at hand; returns the paths that waited for them."""
+        paths: list[str] = []
+        for blob in blobs:
+            self.wanted.pop(blob, None)
+            self._unmergeable.clear()
+            self._rootless.discard(blob)
+            self._doubted.discard(blob)
+            if blob in self._waiting:
+                self._ready.add(blob)
+                paths.extend(self._waiting.pop(blob))
+        return paths
+
+    def end_merge(self, file: FileId) -> tuple[EntryRef, ...]:
+        """Close a merge and return the heads it was asked for."""
+        return self._merging.pop(file, ())
+
+    def give_up_merge(self, state: FileState) -> None:
+        """Remember that this frontier cannot be merged with what is here."""
+        self._unmergeable[state.file] = state.refs()
+
+    def take_retries(self, now_ms: int) -> list[str]:
+        """Return paths whose needs are to be found out anew: a content may be superseded."""
+        waiting: list[str] = []
+        if now_ms - self._refreshed_ms >= RETRY_WANT_MS:
+            self._refreshed_ms = now_ms
+            self._stale = len(self._waiting)
+            self._unmergeable.clear()
+            self._doubted.clear()
+            for blob, file in list(self.shelf.items()):
+                path = self._ledger.index.path_of(file)
+                if not self._folder.holds(blob):
+                    del self.shelf[blob]
+                    self._rootless.add(blob)
+                    waiting.extend((path,) if path is not None else ())
+        self._stale = min(self._stale, len(self._waiting))
+        for blob in list(islice(self._waiting, min(self._stale, RETRIES_MAX))):
+            # What is still needed goes to the end: nothing is looked at twice in a round.
+            waiting.extend(self._waiting.pop(blob))
+            self._stale -= 1
+        return sorted(waiting)
