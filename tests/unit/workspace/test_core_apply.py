@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from msgspec.structs import replace
 
 from aiplatform.mesh_ide.model.enums import FileMode
@@ -14,7 +16,11 @@ from aiplatform.mesh_ide.ports.jobs import (
     TextAt,
     WritesApplied,
 )
-from aiplatform.mesh_ide.workspace.core_needs import MATERIALISE_PER_JOB_MAX, RETRY_WANT_MS
+from aiplatform.mesh_ide.workspace.core_needs import (
+    MATERIALISE_PER_JOB_MAX,
+    RETRY_WANT_MAX_MS,
+    RETRY_WANT_MS,
+)
 from aiplatform.mesh_ide.workspace.records import RETRY_WRITE_MS, WRITES_PER_JOB_MAX
 from tests.unit.documents.authors import Author, blob, file
 from tests.unit.workspace.bench import NOW_MS, Bench, seen, stat
@@ -386,14 +392,14 @@ def test_what_changes_during_a_write_is_considered_after_it() -> None:
 
 
 def test_what_is_waited_for_is_found_out_anew() -> None:
-    """A content that nobody has may be superseded: its path is considered every two seconds."""
+    """A content that nobody has may be superseded: its path is considered anew, less often."""
     bench = Bench()
     bench.share("a", 1)
     plan(bench, "a")
     assert bench.needs.take_retries(NOW_MS) == ["a"]
     plan(bench, "a")
-    assert bench.needs.take_retries(NOW_MS + RETRY_WANT_MS - 1) == []
-    assert bench.needs.take_retries(NOW_MS + RETRY_WANT_MS) == ["a"]
+    assert bench.needs.take_retries(NOW_MS + 2 * RETRY_WANT_MS - 1) == []
+    assert bench.needs.take_retries(NOW_MS + 2 * RETRY_WANT_MS) == ["a"]
 
 
 def test_a_refused_write_is_told_once_and_forgotten_when_nobody_wants_it() -> None:
@@ -410,3 +416,20 @@ def test_a_refused_write_is_told_once_and_forgotten_when_nobody_wants_it() -> No
     bench.arrive(*bench.peer.say(bench.peer.delete(FILE)))
     plan(bench, "a")
     assert bench.applier.failed == {}
+
+
+def test_what_nobody_has_is_looked_at_ever_less_until_something_happens() -> None:
+    """The pause doubles up to its bound; a content that comes makes it short again."""
+    bench = Bench()
+    bench.share("a", 1)
+    plan(bench, "a")
+    rounds: list[int] = []
+    for now_ms in range(NOW_MS, NOW_MS + 60_000, 100):
+        if bench.needs.take_retries(now_ms):
+            rounds.append(now_ms)
+            plan(bench, "a")
+    pauses = [late - early for early, late in itertools.pairwise(rounds)]
+    assert pauses[:3] == [2 * RETRY_WANT_MS, 4 * RETRY_WANT_MS, RETRY_WANT_MAX_MS]
+    assert set(pauses[2:]) == {RETRY_WANT_MAX_MS}
+    bench.needs.on_content((blob("other"),))
+    assert bench.needs.take_retries(rounds[-1] + RETRY_WANT_MS) == ["a"]

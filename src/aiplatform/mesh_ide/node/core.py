@@ -503,6 +503,7 @@ class NodeCore:
                 text = f"{self.membership.label(item.peer)} is here"
                 told = Told("peer-up", text, item.peer)
                 meeting = self.replication.peer_ready(item.peer, now_ms)
+                self.workspace.on_peer_ready()
                 return [told, *meeting, *self.mending.on_peer_ready(item.peer)]
             case PeerGone():
                 self.replication.peer_gone(item.peer)

@@ -170,6 +170,10 @@ class WorkspaceCore:
         """The watcher saw something at these paths."""
         self._to_observe.update(dict.fromkeys(paths))
 
+    def on_peer_ready(self) -> None:
+        """Somebody came who may have what is missing here."""
+        self._needs.hurry()
+
     def git_moved(self, now_ms: int) -> None:
         """Git moved HEAD or the index: what follows is its doing."""
         self._edits.git_moved_ms = now_ms
@@ -215,6 +219,7 @@ class WorkspaceCore:
 
     def on_files_changed(self, notice: FilesChanged) -> None:
         """Files have another frontier."""
+        self._needs.hurry()
         for file, ref in zip(notice.files, notice.written, strict=False):
             self._observer.on_written(file, ref)
         for path in self._observer.on_sealed(notice.tags):
@@ -242,6 +247,7 @@ class WorkspaceCore:
 
     def on_paths_changed(self, notice: PathsChanged) -> None:
         """Files stand elsewhere in the tree."""
+        self._needs.hurry()
         for change in notice.changes:
             if change.old is not None:
                 self._touched.path(change.old)
@@ -417,6 +423,7 @@ class WorkspaceCore:
         out.extend(self._edits.take_derivations())
         for blob, (file, size) in self._edits.bases_wanted.items():
             self._needs.shelve(blob, size, file)
+            self._needs.hurry()
         self._edits.bases_wanted.clear()
         out.extend(self._needs.take_merges())
         writes = self.applier.take_writes() if self._applying < APPLYING_MAX else []
