@@ -5,9 +5,10 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from aiplatform.mesh_ide.documents.notices import EntriesStored, ParentsMissing
+from aiplatform.mesh_ide.mesh.codec import decode, encode
 from aiplatform.mesh_ide.model.entries import ENTRIES_PER_BATCH_MAX
 from aiplatform.mesh_ide.model.enums import Channel, SyncState
-from aiplatform.mesh_ide.model.ids import BlobHash, FileId, Fingerprint
+from aiplatform.mesh_ide.model.ids import BlobHash, FileId, Fingerprint, SessionId
 from aiplatform.mesh_ide.model.messages import (
     BlobRequest,
     BlobsMissing,
@@ -20,8 +21,7 @@ from aiplatform.mesh_ide.model.messages import (
 )
 from aiplatform.mesh_ide.replication.core import (
     ANTI_ENTROPY_MS,
-    ASK_AFTER_MS,
-    ASK_BUSY_AFTER_MS,
+    DOTS_MAX,
     ENTRIES_PER_MESSAGE_MAX,
     FILES_PER_VECTORS_MAX,
     HEADS_PER_MESSAGE_MAX,
@@ -30,6 +30,7 @@ from aiplatform.mesh_ide.replication.core import (
     SendEntries,
     SendMessage,
 )
+from aiplatform.mesh_ide.replication.unheard import ASK_AFTER_MS, ASK_BUSY_AFTER_MS
 from tests.unit.documents.authors import blob, file
 from tests.unit.replication.peers import (
     ANNA,
@@ -395,3 +396,19 @@ def test_a_fault_and_a_conflict_are_told_before_anything_else() -> None:
 def test_an_unknown_file_is_pending() -> None:
     """Nobody can have confirmed what is not known."""
     assert Side(ANNA).core.sync_state(FileId(b"?" * 16), []) is SyncState.PENDING
+
+
+def test_vectors_of_files_with_many_sessions_go_in_messages_that_a_peer_takes() -> None:
+    """Two thousand files that a hundred sessions wrote: more dots than one frame may name."""
+    anna = Side(ANNA, 2000)
+    sessions = tuple((SessionId(number.to_bytes(32, "big")), 1) for number in range(100))
+    for state in list(anna.author.ledger.states()):
+        anna.author.ledger.replace_state(replace(state, vector=sessions))
+    anna.meet(BEN)
+    asked = [(file(n), Fingerprint(b"f" * 16)) for n in range(1, 2001)]
+    items = RangeItems(file(1), file(2001), tuple(asked))
+    out = said(anna.core.on_reconcile(BEN, Reconcile(2, asked=(items,)), START_MS), Vectors)
+    assert sum(len(vectors.vectors) for vectors in out) == 2000
+    for vectors in out:
+        assert decode(encode(vectors)) == vectors, "a peer takes it"
+    assert max(sum(len(v) for _, v in vectors.vectors) for vectors in out) > DOTS_MAX - 100

@@ -8,10 +8,10 @@ durable; what arrives twice is recognised by its vector.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import islice, takewhile
+from itertools import islice
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import EntriesStored, ParentsMissing
@@ -32,12 +32,7 @@ from aiplatform.mesh_ide.model.messages import (
 from aiplatform.mesh_ide.replication import reconcile
 from aiplatform.mesh_ide.replication.fetch import WINDOW_BYTES, Fetcher
 from aiplatform.mesh_ide.replication.heads import HeadIndex
-
-ASK_AFTER_MS: Final = 400
-"""A head that a peer announced and its author has not sent by then is asked for."""
-
-ASK_BUSY_AFTER_MS: Final = 10_000
-"""... or by then, where entries of the peer keep coming: the time of a large first exchange."""
+from aiplatform.mesh_ide.replication.unheard import Unheard
 
 ANTI_ENTROPY_MS: Final = 60_000
 """Links that stand are reconciled again this often: what a bug or a lost frame left out heals."""
@@ -48,6 +43,9 @@ RECHECK_MAX: Final = 512
 
 HEADS_PER_MESSAGE_MAX: Final = 4096
 FILES_PER_VECTORS_MAX: Final = 2048
+DOTS_MAX: Final = 65_536
+"""Sessions named in one ``Vectors``: half of what a peer takes (``mesh.bounds.ITEMS_MAX``)."""
+
 ENTRIES_BYTES_MAX: Final = 1024 * 1024
 ENTRIES_PER_MESSAGE_MAX: Final = 1024
 
@@ -87,16 +85,10 @@ class _Peer(Struct):
     pending: set[FileId] = set()
     differing: set[FileId] = set()
     told: dict[FileId, Fingerprint] = {}
-    unknown: dict[FileId, int] = {}
-    """Announced, not known here: since when; in the order of time."""
-    lacking: dict[FileId, None] = {}
-    """Whose entries came without what they build on: to be asked for at once."""
+    unheard: Unheard = field(default_factory=Unheard)
     shown: set[FileId] = set()
     """The peer was told that this node holds what ``index`` says of these files."""
     to_show: dict[FileId, None] = {}
-    checking: int = 0
-    """Frames of entries that came from the peer and are being checked."""
-    checked_ms: int = 0
 
 
 class ReplicationCore:
@@ -235,11 +227,17 @@ class ReplicationCore:
         self, peer: NodeId, state: _Peer, files: list[FileId], *, is_request: bool
     ) -> list[ReplicationCommand]:
         out: list[ReplicationCommand] = []
-        for first in range(0, len(files), FILES_PER_VECTORS_MAX):
-            part = files[first : first + FILES_PER_VECTORS_MAX]
-            vectors = tuple((file, self._vector(file)) for file in part)
-            state.requests += 1
-            out.append(SendMessage(peer, Channel.CONTROL, Vectors(vectors, is_request=is_request)))
+        part: list[tuple[FileId, FileVector]] = []
+        dots = 0
+        for file in files:
+            vector = self._vector(file)
+            if part and (len(part) >= FILES_PER_VECTORS_MAX or dots + len(vector) > DOTS_MAX):
+                out.append(_question(peer, state, part, is_request=is_request))
+                part, dots = [], 0
+            part.append((file, vector))
+            dots += len(vector)
+        if part:
+            out.append(_question(peer, state, part, is_request=is_request))
         return out
 
     def _vector(self, file: FileId) -> FileVector:
@@ -275,13 +273,13 @@ class ReplicationCore:
             state.told[file] = fingerprint
             if self.index.get(file) == fingerprint and not self._ledger.is_storing(file):
                 state.pending.discard(file)
-                state.unknown.pop(file, None)
+                state.unheard.heard(file)
                 if file in self._stored and file not in state.shown:
                     # It got this from us or a third node after we had announced it to others:
                     # without our word it would hold the file pending here for ever.
                     state.to_show[file] = None
             elif not self._is_known(file, fingerprint):
-                state.unknown.setdefault(file, now_ms)
+                state.unheard.announced(file, now_ms)
         if len(state.told) > 4 * max(HEADS_PER_MESSAGE_MAX, len(self.index)):
             state.told.clear()
 
@@ -332,7 +330,7 @@ class ReplicationCore:
         """Ask the peer for what lies between (once per interval)."""
         state = self._peers.get(notice.peer)
         if state is not None:
-            state.lacking.update(dict.fromkeys(notice.files))
+            state.unheard.parents_missing(notice.files)
         return []
 
     def ask_whole(
@@ -355,7 +353,7 @@ class ReplicationCore:
         self.fetcher.tick(now_ms)
         for peer, state in self._peers.items():
             if state.is_reconciled:
-                out.extend(self._ask_unknown(peer, state, now_ms))
+                out.extend(self._ask_unheard(peer, state, now_ms))
                 interval = ANTI_ENTROPY_MS
             else:
                 interval = RECONCILE_TIMEOUT_MS
@@ -367,30 +365,17 @@ class ReplicationCore:
         """A frame of entries came and is being checked."""
         state = self._peers.get(peer)
         if state is not None:
-            state.checking += 1
+            state.unheard.entries_came()
 
     def on_entries_checked(self, peer: NodeId, now_ms: int) -> None:
         """... and has been."""
         state = self._peers.get(peer)
         if state is not None:
-            state.checking = max(0, state.checking - 1)
-            state.checked_ms = now_ms
+            state.unheard.entries_checked(now_ms)
 
-    def _ask_unknown(self, peer: NodeId, state: _Peer, now_ms: int) -> list[ReplicationCommand]:
-        """Ask for heads that the peer announced and nobody sent.
-
-        Not while its entries are still being checked: announcements overtake them, and a busy
-        node asked for ten thousand files that it had in its queue (measured). But a peer that
-        never pauses must not keep us from asking for what it left out for ever.
-        """
-        is_checking = state.checking or now_ms - state.checked_ms < ASK_AFTER_MS
-        after_ms = ASK_BUSY_AFTER_MS if is_checking else ASK_AFTER_MS
-        waiting = state.unknown.items()
-        due = [file for file, _ in takewhile(lambda item: now_ms - item[1] >= after_ms, waiting)]
-        for file in due:
-            del state.unknown[file]
-        due.extend(state.lacking)
-        state.lacking.clear()
+    def _ask_unheard(self, peer: NodeId, state: _Peer, now_ms: int) -> list[ReplicationCommand]:
+        """Ask for heads that the peer announced and nobody sent."""
+        due = state.unheard.take_due(now_ms)
         still = [file for file in due if not self._is_settled(file, state)]
         return self._ask(peer, state, still, is_request=True) if still else []
 
@@ -437,3 +422,11 @@ class ReplicationCore:
 
 CONGESTED_BYTES: Final = WINDOW_BYTES
 """Contents that wait for the folder: above this no more is asked for."""
+
+
+def _question(
+    peer: NodeId, state: _Peer, part: list[tuple[FileId, FileVector]], *, is_request: bool
+) -> SendMessage:
+    """Show a peer what is held of some files, and count that an answer is due."""
+    state.requests += 1
+    return SendMessage(peer, Channel.CONTROL, Vectors(tuple(part), is_request=is_request))
