@@ -32,6 +32,11 @@ _EMPTY = ScanBatch((), (), ())
 _NEW_PATHS_MAX = 4
 """New paths looked at together: folders among them may hold a hundred files each."""
 
+_NEW_KEPT_MAX = 8
+"""When so few paths are looked at, contents of new files are kept too: a program that saves again
+before the first content was archived would otherwise take away what its own edit builds on, and
+the edit would wait three seconds for a peer to send that. A copy or checkout is more paths."""
+
 _OBSERVED_MAX = 256
 """Handed on at once: what the core does with an observation takes some 20 µs, and its turns are to
 be short."""
@@ -67,12 +72,13 @@ class FolderJobs:
         near = [p for p in job.paths if p in job.known or p.partition("/")[0] in folders]
         close = set(near)
         far = [path for path in job.paths if path not in close]
+        is_few = len(job.paths) <= _NEW_KEPT_MAX and "." not in job.paths
         parts = [near, *(far[i : i + _NEW_PATHS_MAX] for i in range(0, len(far), _NEW_PATHS_MAX))]
         try:
             for part in parts[:-1]:
                 if part:
-                    yield from _in_pieces(self._tree.observe(part, job.known))
-            yield PathsObserved(self._tree.observe(parts[-1], job.known))
+                    yield from _in_pieces(self._tree.observe(part, job.known, keeps_new=is_few))
+            yield PathsObserved(self._tree.observe(parts[-1], job.known, keeps_new=is_few))
         except RootMissingError as error:
             yield PathsObserved(_EMPTY, problem=str(error))
 

@@ -163,9 +163,12 @@ class FileTree(Protocol):
             RootMissingError: the folder is gone or is not the folder it was.
         """
 
-    def observe(self, paths: Sequence[str], known: dict[str, FileStat]) -> ScanBatch:
+    def observe(
+        self, paths: Sequence[str], known: dict[str, FileStat], *, keeps_new: bool = False
+    ) -> ScanBatch:
         """Look at these paths (folders: at all below), reading what changed since ``known``.
 
+        ``keeps_new``: the contents of new files are kept at hand too.
         A known path below an observed folder that is gone is reported as gone.
         """
 

@@ -39,11 +39,6 @@ from aiplatform.mesh_ide.workspace.adapters.walk import Walk
 WRITES_PER_BATCH_MAX: Final = 1024
 """Bounds what is prepared beside the folder at one time (disk space) and how long it is busy."""
 
-NEW_KEPT_MAX: Final = 8
-"""When so few paths are looked at, contents of new files are kept too: a program that saves again
-before the first content was archived would otherwise take away what its own edit builds on, and
-the edit would wait three seconds for a peer to send that. A copy or checkout is more paths."""
-
 TICK_NS: Final = 20_000_000
 """Two ticks of the slowest common kernel clock (HZ=100)."""
 
@@ -128,10 +123,11 @@ class LocalFileTree:
         """Walk everything; see ``FileTree.scan``. What is gone comes in the last batches."""
         return self._walk(known).scan()
 
-    def observe(self, paths: Sequence[str], known: dict[str, FileStat]) -> ScanBatch:
+    def observe(
+        self, paths: Sequence[str], known: dict[str, FileStat], *, keeps_new: bool = False
+    ) -> ScanBatch:
         """Look at these paths; see ``FileTree.observe``. ``.`` is the whole folder."""
-        is_few = len(paths) <= NEW_KEPT_MAX and "." not in paths
-        return self._walk(known, keeps_new=is_few).observe(paths)
+        return self._walk(known, keeps_new=keeps_new).observe(paths)
 
     def _walk(self, known: dict[str, FileStat], *, keeps_new: bool = False) -> Walk:
         root = LocalFolder(self._fd, self._freshness)

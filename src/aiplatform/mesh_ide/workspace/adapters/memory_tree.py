@@ -67,9 +67,12 @@ class MemoryFileTree:
         """Walk everything; see ``FileTree.scan``."""
         return Walk(MemoryFolder(self.disk), known, self._keep, self._verify).scan()
 
-    def observe(self, paths: Sequence[str], known: dict[str, FileStat]) -> ScanBatch:
+    def observe(
+        self, paths: Sequence[str], known: dict[str, FileStat], *, keeps_new: bool = False
+    ) -> ScanBatch:
         """Look at these paths; see ``FileTree.observe``."""
-        return Walk(MemoryFolder(self.disk), known, self._keep, self._verify).observe(paths)
+        walk = Walk(MemoryFolder(self.disk), known, self._keep, self._verify, keeps_new=keeps_new)
+        return walk.observe(paths)
 
     def _look(self, path: str, keep: Keep) -> WriteResult:
         walk = Walk(MemoryFolder(self.disk), {}, keep, self._verify, keeps_new=True)
