@@ -19,6 +19,7 @@ from aiplatform.mesh_ide.ports.filetree import Contents, FileWrite, WriteResult
 from aiplatform.mesh_ide.ports.jobs import Job, Persist, Persisted
 from aiplatform.mesh_ide.ports.store import Write
 from aiplatform.mesh_ide.replication.core import ReplicationCommand, ReplicationCore
+from aiplatform.mesh_ide.replication.unheard import Unheard
 from aiplatform.mesh_ide.simulation.disk import FullableStore, SimulatedDisk
 from aiplatform.mesh_ide.simulation.node import SimulatedNode
 from aiplatform.mesh_ide.simulation.parts import Factory
@@ -333,8 +334,8 @@ class CarelessReplication(ReplicationCore):
         """Do nothing."""
         return []
 
-    def _ask_unknown(self, peer, state, now_ms):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-        state.unknown.clear()
+    def _ask_unheard(self, peer, state, now_ms):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+        state.unheard = Unheard()
         return []
 
 

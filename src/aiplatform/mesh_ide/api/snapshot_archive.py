@@ -128,7 +128,7 @@ class SnapshotArchive:
         store = self._subjects.store
         try:
             held = await driver.read(Lane.STORE, lambda: store.held_blobs(blobs), ARCHIVE_TIMEOUT_S)
-        except TimeoutError:
+        except TimedOutError:
             message = f"the disk did not take {len(blobs)} contents in {ARCHIVE_TIMEOUT_S:g} s"
             raise TimedOutError(f"{message}; no snapshot was kept: see `mesh doctor`") from None
         return [blob for blob in blobs if blob not in held]

@@ -13,13 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol, TypeVar
 
-from aiplatform.mesh_ide.mesh.codec import decode, encode
+from aiplatform.mesh_ide.mesh.codec import decode
 from aiplatform.mesh_ide.mesh.outputs import AllowPeers, Dial, Disconnect
-from aiplatform.mesh_ide.model.entries import FileVector
 from aiplatform.mesh_ide.model.enums import Channel
-from aiplatform.mesh_ide.model.errors import MeshIDEError, TimedOutError
-from aiplatform.mesh_ide.model.ids import BlobHash, FileId, NodeId
-from aiplatform.mesh_ide.model.messages import BlobRequest, Ping, Pong
+from aiplatform.mesh_ide.model.ids import BlobHash, NodeId
+from aiplatform.mesh_ide.model.messages import Pong
+from aiplatform.mesh_ide.node.asking import Asking
 from aiplatform.mesh_ide.node.clock import SteadyClock
 from aiplatform.mesh_ide.node.core import NodeCore
 from aiplatform.mesh_ide.node.events import (
@@ -28,7 +27,6 @@ from aiplatform.mesh_ide.node.events import (
     GarbageReceived,
     GoOn,
     LinkDown,
-    LinkQueueFull,
     LinkUp,
     PeerFlooded,
     Received,
@@ -43,15 +41,14 @@ from aiplatform.mesh_ide.node.jobs import JobRunner
 from aiplatform.mesh_ide.node.lanes import Lanes
 from aiplatform.mesh_ide.node.memory import collect_rarely, give_back, limit_arenas
 from aiplatform.mesh_ide.node.outbox import Outbox
-from aiplatform.mesh_ide.node.outgoing import blob_messages, entry_messages
+from aiplatform.mesh_ide.node.pinging import Pinging
 from aiplatform.mesh_ide.node.pressure import Pressure
+from aiplatform.mesh_ide.node.reading import read_on
+from aiplatform.mesh_ide.node.sending import Sending
 from aiplatform.mesh_ide.node.telling import Listening
 from aiplatform.mesh_ide.ports.errors import (
     BadFrameError,
     CorruptRecordError,
-    FrameTooLargeError,
-    LinkFullError,
-    NoLinkError,
 )
 from aiplatform.mesh_ide.ports.filetree import Contents
 from aiplatform.mesh_ide.ports.jobs import (
@@ -79,14 +76,7 @@ TOLD_WAITING_MAX: Final = 1024
 
 REQUEST_TIMEOUT_S: Final = 60.0
 
-PING_NONCE_FIRST: Final = 1 << 32
-"""People's pings count from here, heartbeats from one: neither takes the other's answer."""
-
 T = TypeVar("T")
-
-
-class RequestRefusedError(MeshIDEError):
-    """The node could not do what was asked; the message says why."""
 
 
 class JoinHandler(Protocol):
@@ -130,10 +120,8 @@ class NodeDriver:
         self._pressure = Pressure()
         self._is_pumping = False
         self._was_busy = True
-        self._replies: dict[int, tuple[asyncio.Future[Replied], float]] = {}
-        self._next_tag = 0
-        self._pings: dict[int, asyncio.Future[float]] = {}
-        self._next_ping = PING_NONCE_FIRST
+        self._asking = Asking(self.post)
+        self._pinging = Pinging(transport, clock)
         self._watchers: set[Listening] = set()
         self._stopping = asyncio.Event()
         self._failure: BaseException | None = None
@@ -173,6 +161,16 @@ class NodeDriver:
             async with asyncio.TaskGroup() as tasks:
                 self._tasks = tasks
                 self._outbox = Outbox(self.transport, tasks, worker, self._say)
+                self._sending = Sending(
+                    self.transport,
+                    self._outbox,
+                    self.store,
+                    self.contents,
+                    self._path_of,
+                    self.post,
+                    self.tell,
+                    self.report_damage,
+                )
                 self.core.membership.set_addresses(self.addresses)
                 self.spawn(self._tick())
                 self.post(Started())
@@ -187,7 +185,7 @@ class NodeDriver:
             await self.transport.close()
             await self._loop.run_in_executor(None, self._lanes.stop)
             worker.shutdown(wait=True, cancel_futures=True)
-            self._answer_everybody()
+            self._asking.close()
         if self._failure is not None:
             raise self._failure
 
@@ -216,18 +214,12 @@ class NodeDriver:
         idle_ticks = 0
         while True:
             await asyncio.sleep(TICK_S)
-            self._expire()
+            self._asking.expire(self._loop.time())
             idle_ticks = 0 if self._was_busy else idle_ticks + 1
             self._was_busy = False
             if idle_ticks == IDLE_TICKS:
                 await self._loop.run_in_executor(None, give_back)
             self.post(Tick())
-
-    def _answer_everybody(self) -> None:
-        for future, _ in self._replies.values():
-            if not future.done():
-                future.set_exception(RequestRefusedError("the node stopped"))
-        self._replies.clear()
 
     # --- events ------------------------------------------------------------------------------
 
@@ -275,14 +267,10 @@ class NodeDriver:
         else:
             self._is_pumping = False
 
-    def _execute(self, command: Command) -> None:  # noqa: C901 - one line per command
+    def _execute(self, command: Command) -> None:
         match command:
-            case SendMessage():
-                self._send(command)
-            case SendEntries():
-                self._send_entries(command.peer, command.wanted)
-            case SendBlobs():
-                self._send_blobs(command.peer, command.request)
+            case SendMessage() | SendEntries() | SendBlobs():
+                self._sending.send(command)
             case Dial():
                 self.transport.dial(command.peer, command.addresses)
             case AllowPeers():
@@ -290,36 +278,13 @@ class NodeDriver:
             case Disconnect():
                 self.transport.disconnect(command.peer, command.detail)
             case Replied():
-                waiting = self._replies.pop(command.tag, None)
-                if waiting is not None and not waiting[0].done():
-                    waiting[0].set_result(command)
+                self._asking.answered(command)
             case Told():
                 self.tell(command)
             case GoOn():
                 self.post(WentOn())
             case _:
                 self._lanes.submit(command)
-
-    def _send(self, command: SendMessage) -> None:
-        try:
-            self.transport.send_nowait(command.peer, command.channel, encode(command.message))
-        except NoLinkError:
-            return  # its LinkDown is on the way; reconciliation makes up for it
-        except (LinkFullError, FrameTooLargeError):
-            self.post(LinkQueueFull(command.peer))
-        except BadFrameError as error:
-            # What a peer made us answer is over a bound: neither it nor we end for that.
-            self.tell(Told("warning", f"an answer was not sent: {error}", command.peer))
-
-    def _send_entries(self, peer: NodeId, wanted: tuple[tuple[FileId, FileVector], ...]) -> None:
-        answer = entry_messages(self.store, wanted, self.report_damage)
-        if not self._outbox.put(peer, Channel.DOCUMENTS, answer, len(wanted)):
-            self.post(LinkQueueFull(peer))
-
-    def _send_blobs(self, peer: NodeId, request: BlobRequest) -> None:
-        answer = blob_messages(self.contents, request, self._path_of)
-        if not self._outbox.put(peer, Channel.BULK, answer, len(request.blobs)):
-            self.post(LinkQueueFull(peer))
 
     def _path_of(self, blob: BlobHash) -> str | None:
         return self.core.workspace.folder.source(blob).path
@@ -356,8 +321,8 @@ class NodeDriver:
         except BadFrameError as error:
             self.post(GarbageReceived(peer, str(error)), cost_bytes)
             return
-        if isinstance(message, Pong) and (ping := self._pings.pop(message.nonce, None)):
-            ping.set_result(self._loop.time())
+        if isinstance(message, Pong):
+            self._pinging.came(message, self._loop.time())
         self.post(Received(peer, message), cost_bytes)
 
     async def on_join(self, peer: NodeId, request: bytes) -> bytes:
@@ -379,33 +344,7 @@ class NodeDriver:
             RequestRefusedError: the core said no, or the node stopped.
             TimedOutError: no answer in time; the request may still take effect.
         """
-        self._next_tag += 1
-        tag = self._next_tag
-        future: asyncio.Future[Replied] = self._loop.create_future()
-        self._replies[tag] = (future, self._loop.time() + timeout_s)
-        self.post(make(tag))
-        try:
-            reply = await future
-        finally:
-            self._replies.pop(tag, None)
-        if reply.problem is not None:
-            raise RequestRefusedError(reply.problem)
-        return reply
-
-    def _expire(self) -> None:
-        """End the waiting of requests whose time is up.
-
-        Every tick, for all of them: a timer each was a fifth of what ten thousand keystrokes a
-        second cost the event loop.
-        """
-        now_s = self._loop.time()
-        for future, deadline_s in self._replies.values():
-            if now_s >= deadline_s and not future.done():
-                message = (
-                    "no answer in time; the change may still take effect: see `mesh status` and "
-                    "`mesh doctor`"
-                )
-                future.set_exception(TimedOutError(message))
+        return await self._asking.request(make, timeout_s)
 
     async def ping(self, peer: NodeId, timeout_s: float) -> float | None:
         """Return how many ms a message took to a peer's event loop and back; ``None``: no answer.
@@ -413,42 +352,19 @@ class NodeDriver:
         Raises:
             NoLinkError: there is no link to this peer.
         """
-        self._next_ping += 1
-        nonce = self._next_ping
-        answered: asyncio.Future[float] = self._loop.create_future()
-        self._pings[nonce] = answered
-        began = self._loop.time()
-        try:
-            frame = encode(Ping(nonce, self.clock.now_ms()))
-            self.transport.send_nowait(peer, Channel.CONTROL, frame)
-            async with asyncio.timeout(timeout_s):
-                return (await answered - began) * 1000
-        except TimeoutError:
-            return None
-        finally:
-            self._pings.pop(nonce, None)
+        return await self._pinging.ping(peer, timeout_s)
 
     def submit(self, job: Job) -> None:
         """Put a job on its lane besides what the core asks for; its result is an event."""
         self._lanes.submit(job)
 
     async def read(self, lane: Lane, work: Callable[[], T], timeout_s: float = 60.0) -> T:
-        """Run a read between the jobs of a lane and return what it returned (or raise it)."""
-        future: asyncio.Future[T] = self._loop.create_future()
+        """Run a read between the jobs of a lane and return what it returned (or raise it).
 
-        def run() -> None:
-            try:
-                value = work()
-            except MeshIDEError as error:
-                if isinstance(error, CorruptRecordError):
-                    self.report_damage(error)
-                self._loop.call_soon_threadsafe(_settle, future, None, error)
-            else:
-                self._loop.call_soon_threadsafe(_settle, future, value, None)
-
-        self._lanes.call(lane, run)
-        async with asyncio.timeout(timeout_s):
-            return await future
+        Raises:
+            TimedOutError: the lane did not get to it in time.
+        """
+        return await read_on(self._lanes, lane, work, timeout_s, self.report_damage)
 
     @asynccontextmanager
     async def watch(self) -> AsyncIterator[asyncio.Queue[Told]]:
@@ -459,12 +375,3 @@ class NodeDriver:
             yield watcher
         finally:
             self._watchers.discard(watcher)
-
-
-def _settle(future: asyncio.Future[T], value: T | None, error: MeshIDEError | None) -> None:
-    if future.done():
-        return
-    if error is None:
-        future.set_result(value)  # type: ignore[arg-type]
-    else:
-        future.set_exception(error)

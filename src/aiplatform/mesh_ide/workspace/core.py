@@ -383,6 +383,11 @@ class WorkspaceCore:
         """Undo held changes: the files come back."""
         self._touched.add(self.deletions.reject(hold))
 
+    def take_decided(self) -> tuple[Write, ...]:
+        """Hand out the records of holds that changed, to be answered once they are durable."""
+        writes, self.deletions.unsaved = tuple(self.deletions.unsaved), []
+        return writes
+
     # --- time --------------------------------------------------------------------------------
 
     def tick(self, now_ms: int, *, is_busy: bool = False) -> Out:
