@@ -120,6 +120,7 @@ def test_an_unknown_hold_is_refused_and_the_way_to_find_them_is_named(
     assert list(desk.commits) == []
     desk.replies.clear()
     desk.hears(request_type(8, 1))
+    assert desk.replies == [], "a crash now would bring the hold back"
     desk.passes(100)
     desk.commit_all()
     assert [(reply.tag, reply.problem) for reply in desk.replies] == [(8, None)]
