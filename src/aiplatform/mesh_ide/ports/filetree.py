@@ -168,7 +168,7 @@ class FileTree(Protocol):
     ) -> ScanBatch:
         """Look at these paths (folders: at all below), reading what changed since ``known``.
 
-        ``keeps_new``: the contents of new files are kept at hand too.
+        ``keeps_new``: the contents of new files that are named are kept at hand too.
         A known path below an observed folder that is gone is reported as gone.
         """
 

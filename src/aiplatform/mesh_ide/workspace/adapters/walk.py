@@ -20,9 +20,9 @@ from aiplatform.mesh_ide.ports.filetree import (
     Skipped,
     SkipReason,
 )
+from aiplatform.mesh_ide.workspace.adapters.judging import judge_found
 from aiplatform.mesh_ide.workspace.adapters.opened import (
     KEEP_BYTES_MAX,
-    Content,
     Entry,
     Keep,
     Kind,
@@ -34,7 +34,6 @@ from aiplatform.mesh_ide.workspace.adapters.paths import (
     FOLDER_DEPTH_MAX,
     BadPathError,
     problem_of_length,
-    problem_of_target,
     split_path,
 )
 from aiplatform.mesh_ide.workspace.gitignore import IGNORE_FILE_BYTES_MAX
@@ -44,11 +43,9 @@ from aiplatform.mesh_ide.workspace.ignore import (
     ENVIRONMENT_MARKER,
     GITIGNORE,
     MESHIGNORE,
-    SECRET_PROBE_BYTES_MAX,
     TEMP_FOLDER,
     FolderRules,
     Skip,
-    judge_content,
     judge_markers,
 )
 
@@ -223,7 +220,7 @@ class Walk:
         if folder is None or entry is None:
             return
         if entry.kind is not Kind.FOLDER:
-            self._file(folder, self._rules[above], path, entry)
+            self._file(folder, self._rules[above], path, entry, is_asked=True)
         elif (inner := self._enter(folder, self._rules[above], path, parts[-1])) is not None:
             try:
                 for _ in self._below(inner, path, self._rules[path]):
@@ -274,7 +271,16 @@ class Walk:
 
     # --- one entry ---------------------------------------------------------------------------
 
-    def _file(self, folder: OpenFolder, rules: FolderRules, path: str, entry: Entry) -> None:
+    def _file(
+        self,
+        folder: OpenFolder,
+        rules: FolderRules,
+        path: str,
+        entry: Entry,
+        *,
+        is_asked: bool = False,
+    ) -> None:
+        """Look at what is no folder; ``is_asked``: it was named, not found in a folder that was."""
         if path in self._met:
             return
         skip: Skip | None = None
@@ -292,9 +298,9 @@ class Walk:
             self._met.add(path)
             self._unchanged.append(path)
         else:
-            self._read(folder, path, entry)
+            self._read(folder, path, entry, keeps_new=self._keeps_new and is_asked)
 
-    def _read(self, folder: OpenFolder, path: str, entry: Entry) -> None:
+    def _read(self, folder: OpenFolder, path: str, entry: Entry, *, keeps_new: bool) -> None:
         try:
             found = folder.read(entry)
         except NotThereError:
@@ -305,7 +311,7 @@ class Walk:
             self._skipped.append(Skipped(path, SkipReason.UNREADABLE, str(error)))
             return
         self._bytes += found.stat.size
-        skip = self._judge_content(path, entry, found)
+        skip = judge_found(path, entry, found)
         if skip is not None:
             self._skip(path, skip)
             return
@@ -315,22 +321,8 @@ class Walk:
         )
         if found.blob is None or found.content is None or len(found.content) > KEEP_BYTES_MAX:
             return
-        if self._keeps_new or (found.is_text and path in self._known):
+        if keeps_new or (found.is_text and path in self._known):
             self._keep.keep(found.blob, found.content)
-
-    @staticmethod
-    def _judge_content(path: str, entry: Entry, found: Content) -> Skip | None:
-        if found.content is None:
-            return None
-        if entry.kind is not Kind.LINK:
-            if len(found.content) > SECRET_PROBE_BYTES_MAX:
-                return None
-            return judge_content(entry.name, found.content)
-        try:
-            problem = problem_of_target(found.content.decode(), path.count("/"))
-        except UnicodeDecodeError:
-            return Skip(SkipReason.NAME_NOT_UTF8, "its target is not UTF-8")
-        return None if problem is None else Skip(SkipReason.OUTSIDE_LINK, problem)
 
     def _skip(self, path: str, skip: Skip) -> None:
         if path not in self._met:
