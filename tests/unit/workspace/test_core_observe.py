@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 from msgspec.structs import replace
 
-from aiplatform.mesh_ide.documents.state import base_of
+from aiplatform.mesh_ide.documents.state import base_of, content_of
 from aiplatform.mesh_ide.model.enums import BaseInference, EntryKind, FileMode
 from aiplatform.mesh_ide.ports.engine import MoveNode
 from aiplatform.mesh_ide.ports.filetree import Observation
@@ -18,6 +18,7 @@ from aiplatform.mesh_ide.ports.jobs import (
     DeriveUpdates,
 )
 from aiplatform.mesh_ide.workspace.core_edits import DERIVATIONS_PER_JOB_MAX
+from aiplatform.mesh_ide.workspace.core_observe import twins
 from aiplatform.mesh_ide.workspace.records import (
     BASE_PATIENCE_MS,
     GIT_ACTIVE_MS,
@@ -380,3 +381,19 @@ def test_a_base_that_nobody_sends_makes_a_replace() -> None:
     derived(bench, item, DeriveOutcome.BASE_MISSING, late_ms)
     assert [known.entry.kind for known in entries(bench)] == [EntryKind.REPLACE]
     assert bench.ledger.claimed == 0
+
+
+def test_what_is_not_merged_yet_is_nobodys_twin() -> None:
+    """Two files of unknown content are not the same: a rename of one must not delete the other.
+
+    Found by the simulator (seed 6044): acknowledged edits went with such a deletion.
+    """
+    bench = Bench()
+    for number in (1, 2):
+        bench.share("a", number)
+        state = bench.state(number)
+        head = state.heads[0]
+        other = replace(head, ref=replace(head.ref, sequence=99), blob=blob("other"))
+        bench.ledger.replace_state(replace(state, heads=(head, other)))
+        assert content_of(bench.state(number)) is None
+    assert twins(bench.ledger, "a", file(1)) == []

@@ -256,6 +256,8 @@ def twins(ledger: Ledger, path: str, file: FileId) -> list[FileId]:
     """Return files hidden behind this one at a path because their bytes are the same."""
     state = ledger.state(file)
     content = content_of(state) if state is not None else None
+    if content is None:
+        return []  # nothing, or not merged yet: what is unknown is not the same
     return [
         other
         for other in ledger.index.claims(path)
