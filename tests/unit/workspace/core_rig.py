@@ -68,6 +68,7 @@ class Rig(Bench):
                 else:
                     shown.append(one)
             self.core.on_freed(self.ledger.take_freed())
+            self.core.begin_turn()
             queue = list(self.core.flush())
             if not queue:
                 break

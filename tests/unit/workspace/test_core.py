@@ -59,8 +59,9 @@ class Greedy(WorkspaceCore):
     """Considers more paths in one turn than it may."""
 
     def flush(self) -> Out:
-        """Flush twice."""
-        return [*super().flush(), *super().flush()]
+        """Count anew in each flush."""
+        self.begin_turn()
+        return super().flush()
 
 
 # --- the folder speaks --------------------------------------------------------------------------
@@ -301,25 +302,27 @@ def test_a_write_that_the_disk_refuses_is_told_and_tried_again() -> None:
 # --- how much in one turn -----------------------------------------------------------------------
 
 
-def considered_in_one_flush(core_type: type[WorkspaceCore]) -> int:
-    """Touch many paths; returns how many a single flush planned a write for."""
+def considered_in_one_turn(core_type: type[WorkspaceCore]) -> int:
+    """Touch many paths; returns how many the flushes of one turn planned a write for."""
     rig = Rig(core_type)
     rig.begun()
     for number in range(1, MANY + 1):
         rig.peer_creates(f"f{number}", number)
     assert rig.core.has_more
+    rig.core.begin_turn()
+    rig.core.flush()
     rig.core.flush()
     return rig.core.applier.outstanding
 
 
-def test_one_flush_considers_a_bounded_number_of_paths() -> None:
+def test_one_turn_considers_a_bounded_number_of_paths() -> None:
     """The node is never busy for long."""
-    assert considered_in_one_flush(WorkspaceCore) == CONSIDERED_MAX
+    assert considered_in_one_turn(WorkspaceCore) == CONSIDERED_MAX
 
 
 def test_a_variant_that_considers_all_at_once_is_caught() -> None:
     """The check of the bound can fail."""
-    assert considered_in_one_flush(Greedy) > CONSIDERED_MAX
+    assert considered_in_one_turn(Greedy) > CONSIDERED_MAX
 
 
 def test_what_one_flush_left_is_said_and_done_in_the_next_ones() -> None:
@@ -328,6 +331,7 @@ def test_what_one_flush_left_is_said_and_done_in_the_next_ones() -> None:
     rig.begun()
     for number in range(1, MANY + 1):
         rig.peer_creates(f"f{number}", number)
+    rig.core.begin_turn()
     first = rig.core.flush()
     more = [rig.core.has_more]
     rig.does(first)

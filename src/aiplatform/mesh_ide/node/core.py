@@ -167,6 +167,7 @@ class NodeCore:
 
     def handle(self, event: Event, now_ms: int) -> tuple[Command, ...]:
         """Take one event; return what to do, in order."""
+        self.workspace.begin_turn()
         commands: list[Command] = []
         queue: deque[Internal] = deque(self._react(event, now_ms))
         while queue or self._goes_on(queue, now_ms):

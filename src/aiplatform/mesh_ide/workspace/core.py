@@ -88,6 +88,7 @@ class WorkspaceCore:
         self._observer = Observer(ledger, authoring, self.folder, principal, new_file_id)
         self._edits = Edits(ledger, self._observer, self.folder, principal)
         self.deletions = Deletions(ledger, self._observer, self.folder, principal)
+        self._may_consider = CONSIDERED_MAX
         self._needs = Needs(ledger, self.folder)
         self.applier = Applier(ledger, self.folder, self._needs)
         self._touched = Touched(ledger, self.folder)
@@ -417,11 +418,16 @@ class WorkspaceCore:
         self.deletions.unsaved = []
         return Persist(self._new_ticket(), tuple(writes))
 
+    def begin_turn(self) -> None:
+        """Allow ``CONSIDERED_MAX`` paths again, over all flushes of one event."""
+        self._may_consider = CONSIDERED_MAX
+
     def flush(self) -> Out:
         """Consider the paths that were touched and hand out what gathered."""
         out: Out = []
         if self._root_problem is None and not self._must_scan_first:
-            for path in self._touched.take(CONSIDERED_MAX):
+            for path in self._touched.take(self._may_consider):
+                self._may_consider -= 1
                 if not self.deletions.is_waiting(path):
                     self.applier.consider(path)
         out.extend(self.archive_roots())
