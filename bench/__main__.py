@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bench.bare import Bare, Recorded
 from bench.harness import TREES, Plan, run_all
 from bench.machine import describe_filesystem
 from bench.peer import Peer
@@ -15,7 +16,7 @@ from bench.peers import Lsyncd, Rsync, Unison
 from bench.product import Mesh
 from bench.syncthing import Syncthing
 
-PEERS: tuple[type[Peer], ...] = (Rsync, Mesh, Unison, Lsyncd, Syncthing)
+PEERS: tuple[type[Peer], ...] = (Rsync, Mesh, Unison, Lsyncd, Syncthing, Bare, Recorded)
 """In the order of the columns; ratios are to the first with a figure, so rsync stays first."""
 
 RESULTS = Path(__file__).parent / "results"
