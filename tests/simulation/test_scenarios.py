@@ -143,6 +143,17 @@ def test_deleting_a_line_that_a_peer_just_wrote_deletes_it() -> None:
     assert stage.text(1, "a.txt") == "one\nsecond\n"
 
 
+def test_deleting_a_line_does_not_take_along_what_a_peer_put_in_its_place() -> None:
+    """The save may be of before or after the peer's line came: what nobody here saw stays."""
+    stage = two_in_step(a="alpha\nkept\n")
+    stage.save(1, "a.txt", "12345\nkept\n")
+    stage.wait(400)
+    stage.save(0, "a.txt", "kept\n")
+    stage.settle()
+
+    assert (stage.text(1, "a.txt") or "").startswith("12345")
+
+
 def test_bytes_saved_right_after_our_write_stand_beside_it() -> None:
     """Nothing tells what a writer of bytes had read: both versions are kept as a conflict."""
     stage = Stage(2)

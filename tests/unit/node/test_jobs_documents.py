@@ -12,7 +12,7 @@ from aiplatform.mesh_ide.documents.engine.text import LoroTextEngine
 from aiplatform.mesh_ide.documents.state import base_of
 from aiplatform.mesh_ide.model.entries import TEXT_BYTES_MAX, EntryRef, KnownEntry
 from aiplatform.mesh_ide.model.enums import FileMode
-from aiplatform.mesh_ide.node.jobs_documents import changed_characters
+from aiplatform.mesh_ide.node.jobs_documents import changed_characters, had_read_before
 from aiplatform.mesh_ide.ports.engine import MoveNode, PlaceNode, Splice, TextRoot
 from aiplatform.mesh_ide.ports.jobs import (
     BlobSource,
@@ -158,6 +158,17 @@ def test_the_base_that_explains_the_save_with_fewer_changes_is_taken() -> None:
         item = DeriveUpdate(lineage, (now.ref,), BlobSource(blob(text)), 1, before, 2)
         result = derive(ports, item)
         assert (result.outcome, result.is_from_before) == (DeriveOutcome.DERIVED, is_before)
+
+
+def test_whoever_may_have_read_either_has_not_read_the_peers() -> None:
+    """A peer put a line in the place of another, and one of them is gone: the peer's is kept.
+
+    Unless what stood before is a side of a conflict: then it is that side which nobody here saw.
+    """
+    before, now, new = "old line\nkept\n", "new line\nkept\n", "kept\n"
+    assert changed_characters(before, new) == changed_characters(now, new)
+    assert had_read_before(before, now, new, is_before_open=False)
+    assert not had_read_before(before, now, new, is_before_open=True)
 
 
 def test_a_base_that_cannot_be_compared_is_missing() -> None:

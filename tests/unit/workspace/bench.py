@@ -61,7 +61,7 @@ class Bench:
     that this node wrote.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, needs_type: type[Needs] = Needs) -> None:
         """Begin with an empty folder and an empty workspace."""
         self.author, self.peer = Author("here"), Author("peer")
         self.ledger = self.author.ledger
@@ -72,8 +72,8 @@ class Bench:
         )
         self.changes = Edits(self.ledger, self.observer, self.folder, PERSON)
         self.deletions = Deletions(self.ledger, self.observer, self.folder, PERSON)
-        self.needs = Needs(self.ledger, self.folder)
-        self.applier = Applier(self.ledger, self.folder, self.needs)
+        self.needs = needs_type(self.ledger, self.folder)
+        self.applier = Applier(self.ledger, self.folder, self.needs, self.deletions.is_waiting)
         self.sealed: list[KnownEntry] = []
         self.edits: list[EditTree] = []
         self._places: dict[TreeNodeId, TreePlace] = {}

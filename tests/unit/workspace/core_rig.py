@@ -5,9 +5,12 @@ Tree edits and seals are done at once; jobs of the disk are shown, and the test 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
+from aiplatform.mesh_ide.documents.authoring import Authoring
+from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import FilesChanged, PathsChanged
+from aiplatform.mesh_ide.model.entries import Principal
 from aiplatform.mesh_ide.model.ids import FileId
 from aiplatform.mesh_ide.ports.filetree import (
     FileStat,
@@ -26,6 +29,7 @@ from aiplatform.mesh_ide.ports.jobs import (
 )
 from aiplatform.mesh_ide.ports.store import PutRecord, RecordKind
 from aiplatform.mesh_ide.workspace.core import WorkspaceCore
+from aiplatform.mesh_ide.workspace.core_taking import Taking
 from aiplatform.mesh_ide.workspace.records import DiskState, decode_disk, disk_record
 from tests.unit.documents.authors import PEER, PERSON, file
 from tests.unit.workspace.bench import NOW_MS, Bench, only
@@ -166,6 +170,31 @@ class Rig(Bench):
     def changed(self, *files: FileId) -> None:
         """Tell the core that others changed files."""
         self.core.on_files_changed(FilesChanged(files, PEER))
+
+
+def with_taking(taking_type: type[Taking]) -> type[WorkspaceCore]:
+    """Return a core with another kind of this part."""
+
+    class Variant(WorkspaceCore):
+        def __init__(
+            self,
+            ledger: Ledger,
+            authoring: Authoring,
+            principal: Principal,
+            new_file_id: Callable[[], FileId],
+            new_ticket: Callable[[], int],
+        ) -> None:
+            super().__init__(ledger, authoring, principal, new_file_id, new_ticket)
+            self.taking = taking_type(
+                self.folder,
+                self._observer,
+                self._edits,
+                self.deletions,
+                self.applier,
+                self._touched,
+            )
+
+    return Variant
 
 
 def records(rig: Rig) -> list[tuple[bytes, bytes]]:

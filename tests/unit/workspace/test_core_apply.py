@@ -192,7 +192,7 @@ def test_a_texts_root_is_fetched_rather_than_its_head() -> None:
     bench.arrive(*bench.peer.say(bench.peer.change(FILE, "two")))
     assert plan(bench, "a") == []
     assert bench.needs.wanted == {blob("one"): (FILE, 3)}
-    assert bench.needs.shelf == {blob("one"): FILE}
+    assert bench.needs.shelf == {blob("one"): {FILE: None}}
     assert bench.needs.on_content([blob("one")]) == ["a"]
     assert plan(bench, "a") == []
     assert len(bench.needs.take_merges()) == 1
@@ -314,7 +314,7 @@ def test_a_content_that_stands_nowhere_is_archived() -> None:
     bench.stand("a", 1)
     bench.share("a", 2, "hidden")
     assert plan(bench, "a") == []
-    assert bench.needs.shelf == {blob("hidden"): file(2)}
+    assert bench.needs.shelf == {blob("hidden"): {file(2): None}}
     assert bench.needs.wanted == {blob("hidden"): (file(2), 6)}
 
 

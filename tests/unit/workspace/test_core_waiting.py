@@ -13,7 +13,7 @@ from aiplatform.mesh_ide.ports.jobs import (
 from aiplatform.mesh_ide.workspace.core import CONSIDERED_MAX, ROOT_RETRY_MS, Out, WorkspaceCore
 from aiplatform.mesh_ide.workspace.notices import FolderTrouble
 from aiplatform.mesh_ide.workspace.records import MASS_DELETION_MIN, RETRY_WRITE_MS, SETTLE_MS
-from tests.unit.documents.authors import blob
+from tests.unit.documents.authors import blob, file
 from tests.unit.workspace.bench import NOW_MS, entries, only, seen
 from tests.unit.workspace.core_rig import Rig, records, written
 
@@ -175,6 +175,26 @@ def test_held_paths_are_not_considered_until_a_person_decides() -> None:
     assert sorted(written(out)) == sorted(paths)
     contents = {p.write.path: p.write.blob for job in only(out, ApplyWrites) for p in job.writes}
     assert (contents["f1"], contents["f2"]) == (blob("two"), blob("one"))
+
+
+def test_a_held_file_that_a_peer_moved_comes_back_at_its_new_place() -> None:
+    """Until a person decides, nothing is moved that is not there."""
+    rig = Rig()
+    for number in range(1, MASS_DELETION_MIN + 1):
+        rig.stand(f"f{number}", number)
+    rig.hold_content("one")
+    rig.begun()
+    paths = rig.folder.paths()
+    rig.core.watch(paths)
+    rig.does([])
+    rig.observed(*(Observation(path, None) for path in paths))
+    rig.tick(SETTLE_MS)
+    rig.move(1, "new/f1")
+    rig.changed(file(1))
+    assert written([*rig.does([]), *rig.tick(RETRY_WRITE_MS), *rig.store()]) == []
+    rig.core.reject(1)
+    rig.does([])
+    assert sorted(written(rig.store())) == sorted({*paths, "new/f1"} - {"f1"})
 
 
 def test_released_deletions_are_written_and_a_number_is_not_given_again() -> None:

@@ -297,7 +297,13 @@ def had_read_before(before: str, now: str, new: str, *, is_before_open: bool) ->
     kept_of_now = (len(now) + len(new) - changed_since_now) // 2
     if not lines & lines_before and 2 * kept_of_now <= len(now):
         return not is_before_open
-    return changed_characters(before, new) < changed_since_now
+    changed_since_before = changed_characters(before, new)
+    if changed_since_before == changed_since_now:
+        # A peer put one line in the place of another, and one of the two is gone: which, nobody
+        # can tell. Taken for the old one, at worst a deleted line comes back; taken for the
+        # peer's, a line may go that nobody here has seen.
+        return not is_before_open
+    return changed_since_before < changed_since_now
 
 
 def changed_characters(old: str, new: str) -> int:

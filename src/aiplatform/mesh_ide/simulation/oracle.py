@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from blake3 import blake3
 from msgspec import Struct
 
-from aiplatform.mesh_ide.model.entries import KnownEntry
+from aiplatform.mesh_ide.model.entries import EntryRef, KnownEntry
 from aiplatform.mesh_ide.model.enums import EntryKind
 from aiplatform.mesh_ide.model.ids import BlobHash, EntryId, FileId, NodeId
 from aiplatform.mesh_ide.node.events import DeleteFile, EditText, PutContent, Replied, Request, Told
@@ -142,6 +142,12 @@ class Oracle:
                         self.given_up.update(before.content - content)
                     else:
                         self._overwritten[parent.id] = content
+                        self.given_up.update(self._shown_by(node, parent) - content)
+
+    def _shown_by(self, node: SimulatedNode, ref: EntryRef) -> Tokens:
+        """Return what an entry of another shows, whose author may die before it is on that disk."""
+        known = node.store.entry(ref.id)
+        return self._content_of(node, known.entry.result) if known is not None else frozenset()
 
     def _content_of(self, node: SimulatedNode, blob: BlobHash | None) -> Tokens:
         if blob is None:

@@ -249,7 +249,12 @@ class Users:
         self._world.agenda.after(delay_ms * US_PER_MS, format_now)
 
     def check_out(self, node: SimulatedNode) -> None:
-        """Rewrite several files at once, as git does."""
+        """Rewrite several files at once, as git does.
+
+        What the node has not looked at yet when git moves is git's as well: nothing tells the two
+        apart.
+        """
+        self._touched(node)
         paths = self._texts(node)
         self._random.shuffle(paths)
         for path in paths[: self._random.randint(1, 5)]:

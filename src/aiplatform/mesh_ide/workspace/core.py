@@ -19,7 +19,7 @@ from aiplatform.mesh_ide.documents.notices import FilesChanged, Notice, PathsCha
 from aiplatform.mesh_ide.documents.state import Merged, winning
 from aiplatform.mesh_ide.model.entries import Principal
 from aiplatform.mesh_ide.model.ids import BlobHash, FileId
-from aiplatform.mesh_ide.ports.filetree import ScanBatch, Skipped
+from aiplatform.mesh_ide.ports.filetree import Skipped
 from aiplatform.mesh_ide.ports.jobs import (
     ApplyWrites,
     ArchiveBlobs,
@@ -90,7 +90,7 @@ class WorkspaceCore:
         self.deletions = Deletions(ledger, self._observer, self.folder, principal)
         self._may_consider = CONSIDERED_MAX
         self._needs = Needs(ledger, self.folder)
-        self.applier = Applier(ledger, self.folder, self._needs)
+        self.applier = Applier(ledger, self.folder, self._needs, self.deletions.is_waiting)
         self._touched = Touched(ledger, self.folder)
         self.taking = Taking(
             self.folder, self._observer, self._edits, self.deletions, self.applier, self._touched
@@ -290,7 +290,7 @@ class WorkspaceCore:
                 merged = Merged(text.heads, text.blob, text.size)
                 self._ledger.replace_state(replace(state, merged=merged))
             if self._is_hidden(text.file) and not self.folder.holds(text.blob):
-                self._needs.shelf[text.blob] = text.file
+                self._needs.keep(text.blob, text.file)
                 out.append(ArchiveBlobs((self.folder.source(text.blob),)))
             for path in self._needs.on_content((text.blob,)):
                 self._touched.add((path,))
@@ -337,28 +337,17 @@ class WorkspaceCore:
     def on_applied(self, result: WritesApplied, now_ms: int) -> Out:
         """The disk did (or refused) what we asked."""
         self._applying -= 1
-        again, unexpected = self.applier.on_applied(result, now_ms)
-        self._touched.add(again)
-        for path in again:
-            standing = self.folder.standing(path)
-            if standing is not None:
-                self._held_now[standing.file] = None
-        out: Out = []
-        if unexpected:
-            out.extend(self.taking.take(ScanBatch(tuple(unexpected), (), ()), now_ms))
+        out: Out = [*self.taking.applied(result, now_ms)]
         if self.applier.refused:
             out.append(WritesFailed(len(self.applier.refused), *self.applier.refused[0]))
             self.applier.refused.clear()
-        self.taking.changed_ms = now_ms
         return out
 
     def on_archived(self, result: BlobsArchived, now_ms: int) -> Out:
         """Contents are in the archive: go on with the next ones."""
         self._archiving.done(result, now_ms)
         for blob in result.archived:
-            file = self._needs.shelf.pop(blob, None)
-            if file is not None:
-                self._held_now[file] = None
+            self._held_now.update(self._needs.shelf.pop(blob, {}))
         return self._archive(now_ms)
 
     def _archive(self, now_ms: int) -> Out:
@@ -396,7 +385,7 @@ class WorkspaceCore:
 
         ``is_busy``: peers are being served; copying into the archive waits (with a limit).
         """
-        out: Out = list(self.deletions.tick(now_ms)) if self._root_problem is None else []
+        out: Out = list(self.taking.settle(now_ms)) if self._root_problem is None else []
         self._touched.add(self.deletions.decided)
         self.deletions.decided.clear()
         if self._root_problem is not None and now_ms >= self._root_retry_ms:
@@ -428,8 +417,7 @@ class WorkspaceCore:
         if self._root_problem is None and not self._must_scan_first:
             for path in self._touched.take(self._may_consider):
                 self._may_consider -= 1
-                if not self.deletions.is_waiting(path):
-                    self.applier.consider(path)
+                self.applier.consider(path)
         out.extend(self.archive_roots())
         out.extend(self._edits.take_derivations())
         for blob, (file, size) in self._edits.bases_wanted.items():

@@ -7,6 +7,8 @@ equals the plan is ours, not somebody's edit.
 
 from __future__ import annotations
 
+from collections.abc import Callable, KeysView
+
 from msgspec.structs import replace
 
 from aiplatform.mesh_ide.documents.ledger import Ledger
@@ -42,8 +44,11 @@ class Applier:
     Invariant: a path in ``_busy`` has exactly one write planned or under way.
     """
 
-    def __init__(self, ledger: Ledger, folder: Folder, needs: Needs) -> None:
+    def __init__(
+        self, ledger: Ledger, folder: Folder, needs: Needs, is_waiting: Callable[[str], bool]
+    ) -> None:
         self._ledger = ledger
+        self._is_waiting = is_waiting
         self._folder = folder
         self._needs = needs
         self._busy: dict[str, Standing | None] = {}
@@ -59,6 +64,10 @@ class Applier:
         """Return whether a write to this path is under way."""
         return path in self._busy
 
+    def is_busy_at(self, paths: KeysView[str]) -> bool:
+        """Return whether a write to one of these paths is under way."""
+        return not self._busy.keys().isdisjoint(paths)
+
     @property
     def outstanding(self) -> int:
         """Return how many writes are planned or under way."""
@@ -71,7 +80,7 @@ class Applier:
         if path in self._busy:
             self._missed.add(path)
             return
-        if self._folder.is_held(path):
+        if self._folder.is_held(path) or self._is_waiting(path):
             return
         standing = self._folder.standing(path)
         if standing is not None and (
@@ -122,15 +131,14 @@ class Applier:
             for head in living(state):
                 if head.blob is None or head in winners:
                     continue
-                if not self._folder.holds(head.blob) and head.blob not in self._needs.shelf:
+                if self._needs.keep(head.blob, file):
                     self._needs.shelve(head.blob, head.size, file)
             if file == shown or not winners:
                 continue
             content = content_of(state)
             if content is None:
                 self._needs.want_merge(state)
-            elif not self._folder.holds(content[0]) and content[0] not in self._needs.shelf:
-                self._needs.shelf[content[0]] = file
+            elif self._needs.keep(content[0], file):
                 self._needs.obtain(path, state, *content)
 
     def _plan_absence(self, path: str, standing: Standing) -> None:

@@ -142,7 +142,7 @@ class Deletions:
         """Write delete entries for the files that stood at these paths."""
         drafts: list[EntryDraft] = []
         deleted: list[str] = []
-        self.decided.extend(paths)
+        self.decided.extend(self._concerned(paths))
         for path in paths:
             standing = self._folder.standing(path)
             if standing is None:
@@ -179,9 +179,16 @@ class Deletions:
         hold = self._end(number)
         if hold is None:
             return ()
+        concerned = self._concerned(hold.paths)
         for path in hold.paths:
             self._folder.put(path, None)
-        return hold.paths
+        return concerned
+
+    def _concerned(self, paths: tuple[str, ...]) -> tuple[str, ...]:
+        """Return paths, and where else what stood there has its place: others may have moved it."""
+        standing = [self._folder.standing(path) for path in paths]
+        places = [self._ledger.index.path_of(one.file) for one in standing if one is not None]
+        return tuple(dict.fromkeys((*paths, *(place for place in places if place is not None))))
 
     def _end(self, number: int) -> Hold | None:
         """Forget a hold but for its number, which is not given again: people repeat commands."""

@@ -226,14 +226,18 @@ class Edits:
     def _is_lost(self, edit: _Edit, item: DeriveUpdate, derived: DerivedUpdate) -> bool:
         """Return whether nobody can tell any more what a writer had read.
 
-        Then the answer that supersedes less is the safe one: it can only lead to a conflict. Of
-        two files it is the one whose content is lost that goes on with the new one.
+        Then the answer that supersedes less is the safe one: it can only lead to a conflict. It is
+        what stood before our write, unless that is a side of a conflict still: nobody here saw it
+        last. Of two files it is the one whose content is lost that goes on with the new one.
         """
         if derived.outcome is not DeriveOutcome.BASE_MISSING or not item.base_before:
             return False
         before = item.lineage_before
-        if edit.file_before == edit.file or before is None:
+        if before is None:
             return True
+        if edit.file_before == edit.file:
+            known = self._ledger.state(edit.file)
+            return known is None or not set(edit.base_before) & set(known.refs())
         return before.content.blob not in self._folder.archived
 
     def _turn_back(self, edit: _Edit) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
@@ -42,8 +42,9 @@ class Needs:
         self._waiting: dict[BlobHash, dict[str, None]] = {}
         self._unmergeable: dict[FileId, tuple[EntryRef, ...]] = {}
         self.wanted: dict[BlobHash, tuple[FileId, int]] = {}
-        self.shelf: dict[BlobHash, FileId] = {}
-        """Contents that stand nowhere in the folder and go into the archive when they come."""
+        self.shelf: dict[BlobHash, dict[FileId, None]] = {}
+        """Contents that belong into the archive and are not there yet, with all files that need
+        them: they stand nowhere in the folder, or only in place of another file."""
         self._rootless: set[BlobHash] = set()
         """Contents that nobody sent for a while: what was built on them is asked for itself."""
         self._doubted: set[BlobHash] = set()
@@ -78,9 +79,17 @@ class Needs:
             self._doubted.add(blob)
             self.hurry()
 
+    def keep(self, blob: BlobHash, file: FileId) -> bool:
+        """See that a content of a file comes into the archive; ``True``: it has to be got."""
+        if blob in self._folder.archived:
+            return False
+        is_known = blob in self.shelf
+        self.shelf.setdefault(blob, {})[file] = None
+        return not is_known and not self._folder.holds(blob)
+
     def shelve(self, blob: BlobHash, size: int, file: FileId) -> None:
         """Fetch a content that stands nowhere and keep it in the archive."""
-        self.shelf[blob] = file
+        self.shelf.setdefault(blob, {})[file] = None
         self.wanted[blob] = (file, size)
 
     def obtain(self, path: str, state: FileState, blob: BlobHash, size: int) -> None:
@@ -111,8 +120,7 @@ class Needs:
             path = self._ledger.index.path_of(state.file)
             if path is not None:
                 self._waiting.setdefault(root.blob, {})[path] = None
-            self.shelf[root.blob] = state.file
-            self.wanted[root.blob] = (state.file, root.size)
+            self.shelve(root.blob, root.size, state.file)
             return
         source = self._folder.source(root.blob)
         lineage = self._ledger.lineage_of(state.file, root.ref, source)
@@ -163,15 +171,22 @@ class Needs:
             self._stale = len(self._waiting)
             self._unmergeable.clear()
             self._doubted.clear()
-            for blob, file in list(self.shelf.items()):
-                path = self._ledger.index.path_of(file)
+            for blob, files in list(self.shelf.items()):
                 if not self._folder.holds(blob):
                     del self.shelf[blob]
                     self._rootless.add(blob)
-                    waiting.extend((path,) if path is not None else ())
+                    waiting.extend(self._lost(files))
         self._stale = min(self._stale, len(self._waiting))
         for blob in list(islice(self._waiting, min(self._stale, RETRIES_MAX))):
             # What is still needed goes to the end: nothing is looked at twice in a round.
             waiting.extend(self._waiting.pop(blob))
             self._stale -= 1
         return sorted(waiting)
+
+    def _lost(self, files: Iterable[FileId]) -> Iterator[str]:
+        """Yield the places of files whose content is not here, or not here any more."""
+        for file in files:
+            self._folder.recheck(file)
+            path = self._ledger.index.path_of(file)
+            if path is not None:
+                yield path

@@ -43,14 +43,15 @@ class Touched:
             end = path.rfind("/", 0, end)
 
     def file(self, file: FileId) -> None:
-        """Add where a file has its place and where it stands."""
+        """Add where a file has its place and wherever it stands."""
         if file == TREE_FILE:
             return
-        place, here = self._ledger.index.path_of(file), self._folder.path_of(file)
+        place = self._ledger.index.path_of(file)
         if place is not None:
             self.path(place)
-        if here is not None and here != place:
-            self.path(here)
+        for here in self._folder.paths_of(file):
+            if here != place:
+                self.path(here)
 
     def take(self, most: int) -> Iterator[str]:
         """Yield and forget the first paths, at most so many; what is touched meanwhile too."""

@@ -152,8 +152,12 @@ class Folder:
                     self.unarchived[state.now.blob] = None
         self._unsaved[path] = None
 
+    def recheck(self, file: FileId) -> None:
+        """Have it found out anew whether a file's content is on this node."""
+        self._placed[file] = None
+
     def take_placed(self) -> tuple[FileId, ...]:
-        """Return the files that came to stand somewhere since the last call."""
+        """Return the files that came to stand somewhere, or may have lost their content."""
         placed = tuple(self._placed)
         self._placed.clear()
         return placed
