@@ -7,6 +7,7 @@ from aiplatform.mesh_ide.model.ids import TREE_FILE
 from aiplatform.mesh_ide.node.events import RejectHold, ReleaseHold
 from aiplatform.mesh_ide.simulation.parts import Factory
 from aiplatform.mesh_ide.simulation.stage import Stage
+from aiplatform.mesh_ide.workspace.adapters.memory_disk import DiskFault
 from tests.simulation.mutant_nodes import (
     Twisted,
     believe_disappearances,
@@ -44,6 +45,19 @@ def test_what_was_edited_while_the_node_was_down_is_found() -> None:
     stage.settle()
 
     assert stage.text(0, "a.txt") == "zero\none\ntwo\nthree\n"
+
+
+def test_a_folder_that_goes_away_while_a_peer_writes_ends_nothing() -> None:
+    """The write that was on its way fails; when the folder is back, it takes place."""
+    stage = two_in_step(a="one\n")
+    stage[1].disk.folder.faults.add(DiskFault.ROOT_MISSING)
+    stage.save(0, "a.txt", "one\ntwo\n")
+    stage.wait(5000)
+    assert "gone" in stage[1].core.workspace.applier.failed["a.txt"][1]
+    stage[1].disk.folder.faults.remove(DiskFault.ROOT_MISSING)
+    stage.settle()
+
+    assert stage.text(1, "a.txt") == "one\ntwo\n"
 
 
 def test_an_edit_outlives_a_concurrent_delete() -> None:

@@ -123,6 +123,16 @@ def test_nothing_is_overwritten_that_could_not_be_kept() -> None:
     assert ports.disk.folder.files() == {"a": b"old"}
 
 
+def test_a_folder_that_went_away_refuses_writes_and_says_why() -> None:
+    """Moved between the plan and the write: each write failed, what was archived is told."""
+    ports = Ports()
+    ports.disk.folder.write("a", b"old")
+    ports.disk.folder.faults.add(DiskFault.ROOT_MISSING)
+    result = apply(ports, place("a", "new", "old"), place("b", "new"))
+    assert [one.outcome for one in result.results] == [WriteOutcome.FAILED] * 2
+    assert all("gone" in (one.problem or "") for one in result.results)
+
+
 def test_something_unexpected_is_left_and_reported() -> None:
     """A person's edit stands there: its bytes stay, and are kept at hand."""
     ports = Ports()

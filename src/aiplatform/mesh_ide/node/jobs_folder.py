@@ -93,21 +93,26 @@ class FolderJobs:
         archived: tuple[BlobHash, ...] = ()
         if old:
             kept = self._storing.archive(ArchiveBlobs(old))
+            archived = kept.archived
             if kept.problem is not None:
                 # Nothing is overwritten that could not be kept.
-                failed = tuple(
-                    WriteResult(p.write.path, WriteOutcome.FAILED, problem=kept.problem)
-                    for p in job.writes
-                )
-                return WritesApplied(job.writes, failed, kept.archived)
-            archived = kept.archived
+                return _refused(job, archived, kept.problem)
         hints = {p.source.blob: p.source.path for p in job.writes if p.source is not None}
         writes = tuple(planned.write for planned in job.writes)
-        results = self._tree.apply(writes, HintedContents(self._contents, hints))
+        try:
+            results = self._tree.apply(writes, HintedContents(self._contents, hints))
+        except RootMissingError as error:
+            return _refused(job, archived, str(error))
         for write, result in zip(writes, results, strict=True):
             if write.blob is not None and result.outcome is WriteOutcome.APPLIED:
                 self._contents.forget(write.blob)
         return WritesApplied(job.writes, results, archived)
+
+
+def _refused(job: ApplyWrites, archived: tuple[BlobHash, ...], problem: str) -> WritesApplied:
+    """Say of all writes that they did not take place, and why."""
+    failed = (WriteResult(p.write.path, WriteOutcome.FAILED, problem=problem) for p in job.writes)
+    return WritesApplied(job.writes, tuple(failed), archived)
 
 
 def _in_pieces(batch: ScanBatch) -> Iterator[PathsObserved]:
