@@ -10,6 +10,7 @@ from aiplatform.mesh_ide.model.ids import BlobHash, FileId
 from aiplatform.mesh_ide.ports.filetree import FileStat
 from aiplatform.mesh_ide.ports.jobs import BlobSource
 from aiplatform.mesh_ide.ports.store import Write
+from aiplatform.mesh_ide.workspace.path_tree import PathTree
 from aiplatform.mesh_ide.workspace.records import DiskState, Standing, disk_record
 
 RECORDS_PER_COMMIT_MAX = 2048
@@ -79,6 +80,7 @@ class Folder:
 
     def __init__(self) -> None:
         self._states: dict[str, DiskState] = {}
+        self._tree = PathTree(self._states)
         self._places: _Places[FileId] = _Places()
         self._located: _Places[BlobHash] = _Places()
         self._unsaved: dict[str, None] = {}
@@ -122,17 +124,10 @@ class Folder:
         if paths is None:
             return {p: s.stat for p, s in self._states.items() if s.stat is not None}
         known: dict[str, FileStat] = {}
-        prefixes: list[str] = []
-        for path in paths:
-            state = self._states.get(path)
-            if state is None:
-                prefixes.append(path + "/")
-            elif state.stat is not None:
-                known[path] = state.stat
-        if prefixes:
-            below = tuple(prefixes)
-            for path, state in self._states.items():
-                if state.stat is not None and path.startswith(below):
+        for named in paths:
+            for path in (named, *self._tree.below(named)):
+                state = self._states.get(path)
+                if state is not None and state.stat is not None:
                     known[path] = state.stat
         return known
 
@@ -142,8 +137,13 @@ class Folder:
         if old is not None and old.now is not None:
             self._places.remove(old.now.file, path)
             self._located.remove(old.now.blob, path)
-        if state is not None:
+        if state is None:
+            if old is not None:
+                self._tree.removed(path)
+        else:
             self._states[path] = state
+            if old is None:
+                self._tree.added(path)
             if state.now is not None:
                 self._placed[state.now.file] = None
                 self._places.add(state.now.file, path)
