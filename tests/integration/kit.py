@@ -234,7 +234,7 @@ class Node:
         core = self.core
         return (
             core.replication.is_in_step(other.id)
-            and core.replication.pending_at(other.id) == frozenset()
+            and core.replication.holdings.pending_at(other.id) == frozenset()
             and not core.workspace.outstanding
             and not core.authoring.queued
             and not core.ledger.claimed

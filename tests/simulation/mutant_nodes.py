@@ -11,14 +11,17 @@ from aiplatform.mesh_ide.documents.notices import Notice, ParentsMissing
 from aiplatform.mesh_ide.documents.state import FileState, Head, Refusal
 from aiplatform.mesh_ide.model.entries import EntryRef, KnownEntry
 from aiplatform.mesh_ide.model.enums import EntryKind
-from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId
+from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId, NodeId
+from aiplatform.mesh_ide.model.messages import Stored
 from aiplatform.mesh_ide.node.core import NodeCore
 from aiplatform.mesh_ide.node.core_boot import Boot
 from aiplatform.mesh_ide.node.events import Command, Event
 from aiplatform.mesh_ide.ports.filetree import Contents, FileWrite, WriteResult
 from aiplatform.mesh_ide.ports.jobs import Job, Persist, Persisted
 from aiplatform.mesh_ide.ports.store import Write
-from aiplatform.mesh_ide.replication.core import ReplicationCommand, ReplicationCore
+from aiplatform.mesh_ide.replication.commands import ReplicationCommand
+from aiplatform.mesh_ide.replication.core import ReplicationCore
+from aiplatform.mesh_ide.replication.holdings import Holdings
 from aiplatform.mesh_ide.replication.unheard import Unheard
 from aiplatform.mesh_ide.simulation.disk import FullableStore, SimulatedDisk
 from aiplatform.mesh_ide.simulation.node import SimulatedNode
@@ -305,21 +308,19 @@ class OneHeaded:
 
 def ignore_heads(core: NodeCore) -> None:
     """Make fingerprints of the first head alone."""
-    core.replication._ledger = OneHeaded(core.ledger)  # type: ignore[assignment]
+    core.replication.holdings._ledger = OneHeaded(core.ledger)  # type: ignore[assignment]
 
 
-class SilentReplication(ReplicationCore):
+class SilentHoldings(Holdings):
     """Never says what it has stored."""
 
-    def flush(self, now_ms: int) -> list[ReplicationCommand]:
+    def take_announcements(self) -> list[tuple[NodeId, Stored]]:
         """Forget what there is to announce."""
-        self._announce.clear()
-        for peer in self._peers.values():
-            peer.to_show.clear()
-        return super().flush(now_ms)
+        super().take_announcements()
+        return []
 
 
-class BoastfulReplication(ReplicationCore):
+class BoastfulHoldings(Holdings):
     """Says that it has stored what it has only heard of."""
 
     def set_complete(self, file: FileId, *, is_complete: bool) -> None:
@@ -337,6 +338,15 @@ class CarelessReplication(ReplicationCore):
     def _ask_unheard(self, peer, state, now_ms):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
         state.unheard = Unheard()
         return []
+
+
+def holdings_twist(kind: type[Holdings]) -> Callable[[NodeCore], None]:
+    """Return what makes a core's holdings one of this kind."""
+
+    def twist(core: NodeCore) -> None:
+        core.replication.holdings.__class__ = kind
+
+    return twist
 
 
 def replication_twist(kind: type[ReplicationCore]) -> Callable[[NodeCore], None]:

@@ -18,7 +18,7 @@ from aiplatform.mesh_ide.simulation.parts import Factory
 from aiplatform.mesh_ide.simulation.scenarios import Run
 from aiplatform.mesh_ide.simulation.world import Options
 from tests.simulation.mutant_nodes import (
-    BoastfulReplication,
+    BoastfulHoldings,
     CarelessReplication,
     CredulousLedger,
     DeadlyLedger,
@@ -29,10 +29,11 @@ from tests.simulation.mutant_nodes import (
     OneBranchLedger,
     PlanlessFolder,
     RecklessFactory,
-    SilentReplication,
+    SilentHoldings,
     Twisted,
     UnorderedLedger,
     folder_twist,
+    holdings_twist,
     ignore_heads,
     ledger_twist,
     never_before,
@@ -80,8 +81,8 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "records the folder before the entry": Mutant(Twisted(folder_twist(HurriedFolder)), _CRASHES),
     "never asks what a writer had read": Mutant(Twisted(never_before), _LINKS),
     "ignores a head in the fingerprint": Mutant(Twisted(ignore_heads)),
-    "forgets to announce what it stored": Mutant(Twisted(replication_twist(SilentReplication))),
-    "announces what it has only heard of": Mutant(Twisted(replication_twist(BoastfulReplication))),
+    "forgets to announce what it stored": Mutant(Twisted(holdings_twist(SilentHoldings))),
+    "announces what it has only heard of": Mutant(Twisted(holdings_twist(BoastfulHoldings))),
     "never asks for what is missing": Mutant(Twisted(replication_twist(CarelessReplication))),
 }
 """Caught by seeds. More are caught by scenarios: see ``test_scenarios`` and its neighbours,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
-from aiplatform.mesh_ide.documents.intake import Intake
+import pytest
+
+from aiplatform.mesh_ide.documents.intake import _SUSPECTS_MAX, Intake
 from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import (
     EntriesStored,
@@ -246,6 +249,65 @@ def test_what_the_store_refuses_is_looked_at_again() -> None:
     again, stored = door.intake.on_persisted(Persisted(1, refused=(known.ref,)))
     assert again == VerifySlices(PEER, (other,))
     assert isinstance(stored, EntriesStored)
+
+
+# --- what waits here -----------------------------------------------------------------------------
+
+
+class Uncounted(Intake):
+    """Lets suspects wait for nothing: the planted bug."""
+
+    def _suspect(self, peer: NodeId, piece: BatchSlice) -> None:
+        """Keep without counting."""
+        self._suspects.append((peer, piece))
+
+
+class Unreleased(Intake):
+    """Goes on counting what is durable: the planted bug."""
+
+    def _let_go(self, peer: NodeId, pieces: Iterable[BatchSlice]) -> None:
+        """Let nothing go."""
+
+
+def counts_what_waits(kind: type[Intake]) -> bool:
+    """Return whether the sums are right after each step of a story with contradictions."""
+    door, ben, liars = Door(), Author("ben"), _SUSPECTS_MAX + 2
+    door.intake = kind(door.ledger, door.policy)
+    twins = [ben.twin() for _ in range(liars)]
+    door.verified(1, said(ben, 1))
+    steps: list[Callable[[], object]] = [
+        partial(door.verified, number, said(twin, number)) for number, twin in enumerate(twins, 2)
+    ]
+    steps.append(lambda: door.intake.on_persisted(Persisted(1)))
+    for step in steps:
+        step()
+        try:
+            door.intake._check_invariants()
+        except AssertionError:
+            return False
+    return door.intake.held_bytes(PEER) == 0
+
+
+def test_what_waits_is_counted_until_it_is_durable_or_looked_at_again() -> None:
+    """Suspects over the bound are forgotten and cost nothing; at the end nothing is held."""
+    assert counts_what_waits(Intake)
+
+
+@pytest.mark.parametrize("broken", [Uncounted, Unreleased])
+def test_variants_that_miscount_what_waits_are_caught(broken: type[Intake]) -> None:
+    """The check of the sums can fail."""
+    assert not counts_what_waits(broken)
+
+
+def test_entries_are_held_until_the_disk_has_them() -> None:
+    """As many bytes as their encoding has, on the account of who delivered them."""
+    door, piece = Door(), said(Author("ben"), 1, 2)
+    assert door.intake.held_bytes(PEER) == 0
+    door.verified(1, piece)
+    assert door.intake.held_bytes(PEER) == sum(map(len, piece.entries))
+    assert door.intake.held_bytes(NodeId(b"o" * 32)) == 0
+    door.intake.on_persisted(Persisted(1))
+    assert door.intake.held_bytes(PEER) == 0
 
 
 # --- mending -------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from aiplatform.mesh_ide.node.jobs import JobRunner
 from aiplatform.mesh_ide.node.outgoing import blob_messages, entry_messages
 from aiplatform.mesh_ide.ports.jobs import Persist, Persisted
 from aiplatform.mesh_ide.ports.store import PutBlob
-from aiplatform.mesh_ide.replication.core import SendBlobs, SendEntries, SendMessage
+from aiplatform.mesh_ide.replication.commands import SendBlobs, SendEntries, SendMessage
 from aiplatform.mesh_ide.simulation.disk import SimulatedDisk
 from aiplatform.mesh_ide.storage.contents import ContentCache, StoreContents
 from aiplatform.mesh_ide.workspace.adapters.memory_tree import MemoryFileTree

@@ -36,10 +36,10 @@ class Boaster(NodeCore):
     def handle(self, event: Event, now_ms: int) -> tuple[Command, ...]:
         """Take every file for complete."""
         out = super().handle(event, now_ms)
-        files = self.replication.incomplete()
+        files = self.replication.holdings.incomplete()
         for one in files:
-            self.replication.set_complete(one, is_complete=True)
-        self.replication.refresh(files)
+            self.replication.holdings.set_complete(one, is_complete=True)
+        self.replication.holdings.refresh(files)
         return (*out, *self.replication.flush(now_ms))
 
 
@@ -152,14 +152,14 @@ def test_an_entry_is_announced_once_it_and_its_content_are_on_the_disk() -> None
     deliver(giver, taker)
     one = giver.file_at("a.txt")
     assert not announced(taker, one)
-    assert one in (giver.core.replication.pending_at(taker.id) or ())
+    assert one in (giver.core.replication.holdings.pending_at(taker.id) or ())
     taker.commit_all()
     deliver(giver, taker)
     taker.commit_all()
     deliver(giver, taker)
     assert announced(taker, one)
     assert taker.disk.folder.read("a.txt") == b"one"
-    assert one not in (giver.core.replication.pending_at(taker.id) or ())
+    assert one not in (giver.core.replication.holdings.pending_at(taker.id) or ())
 
 
 def test_an_entry_whose_content_is_missing_is_not_announced() -> None:

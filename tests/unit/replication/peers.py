@@ -9,7 +9,8 @@ from aiplatform.mesh_ide.documents.state import fingerprint_of
 from aiplatform.mesh_ide.model.entries import KnownEntry
 from aiplatform.mesh_ide.model.ids import FileId, Fingerprint, NodeId
 from aiplatform.mesh_ide.model.messages import AnyMessage, Reconcile, Stored
-from aiplatform.mesh_ide.replication.core import ReplicationCommand, ReplicationCore, SendMessage
+from aiplatform.mesh_ide.replication.commands import ReplicationCommand, SendMessage
+from aiplatform.mesh_ide.replication.core import ReplicationCore
 from tests.unit.documents.authors import Author, file
 
 Kind = TypeVar("Kind")
@@ -33,13 +34,13 @@ class Side:
     def complete(self, *files: FileId) -> None:
         """Have entries and contents of these files on the disk."""
         for one in files:
-            self.core.set_complete(one, is_complete=True)
-        self.core.refresh(files)
+            self.core.holdings.set_complete(one, is_complete=True)
+        self.core.holdings.refresh(files)
 
     def edit(self, number: int, text: str) -> list[ReplicationCommand]:
         """Change a file here, durably; returns what is pushed."""
         self.author.say(self.author.change(file(number), text))
-        self.core.on_files_changed([file(number)])
+        self.core.holdings.on_files_changed([file(number)])
         self.complete(file(number))
         notice = EntriesStored((self.author.said[-1],), (file(number),), None)
         return self.core.on_entries_stored(notice)

@@ -12,10 +12,7 @@ from aiplatform.mesh_ide.model.ids import FileId, Fingerprint
 from aiplatform.mesh_ide.model.messages import Reconcile
 from aiplatform.mesh_ide.replication import reconcile
 from aiplatform.mesh_ide.replication.heads import HeadIndex
-from aiplatform.mesh_ide.replication.reconcile import (
-    ITEMS_PER_MESSAGE_MAX,
-    RANGES_PER_MESSAGE_MAX,
-)
+from aiplatform.mesh_ide.replication.reconcile import ITEMS_PER_MESSAGE_MAX, RANGES_PER_MESSAGE_MAX
 
 Heads = Mapping[int, int]
 """File number to the number of its state."""

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 from aiplatform.mesh_ide.documents.notices import EntriesStored, ParentsMissing
 from aiplatform.mesh_ide.mesh.codec import decode, encode
 from aiplatform.mesh_ide.model.entries import ENTRIES_PER_BATCH_MAX
-from aiplatform.mesh_ide.model.enums import Channel, SyncState
-from aiplatform.mesh_ide.model.ids import BlobHash, FileId, Fingerprint, SessionId
+from aiplatform.mesh_ide.model.enums import Channel
+from aiplatform.mesh_ide.model.ids import BlobHash, Fingerprint, SessionId
 from aiplatform.mesh_ide.model.messages import (
     BlobRequest,
     BlobsMissing,
@@ -19,17 +19,15 @@ from aiplatform.mesh_ide.model.messages import (
     Stored,
     Vectors,
 )
+from aiplatform.mesh_ide.replication.commands import SendBlobs, SendEntries, SendMessage
 from aiplatform.mesh_ide.replication.core import (
     ANTI_ENTROPY_MS,
     DOTS_MAX,
     ENTRIES_PER_MESSAGE_MAX,
     FILES_PER_VECTORS_MAX,
-    HEADS_PER_MESSAGE_MAX,
     RECONCILE_TIMEOUT_MS,
-    SendBlobs,
-    SendEntries,
-    SendMessage,
 )
+from aiplatform.mesh_ide.replication.holdings import HEADS_PER_MESSAGE_MAX
 from aiplatform.mesh_ide.replication.unheard import ASK_AFTER_MS, ASK_BUSY_AFTER_MS
 from tests.unit.documents.authors import blob, file
 from tests.unit.replication.peers import (
@@ -62,7 +60,7 @@ def test_equal_nodes_are_in_step_after_reconciliation() -> None:
     reconciled(anna, ben)
     for side, other in ((anna, BEN), (ben, ANNA)):
         assert side.core.is_in_step(other)
-        assert side.core.pending_at(other) == frozenset()
+        assert side.core.holdings.pending_at(other) == frozenset()
         assert not side.core.depends_on(other)
 
 
@@ -73,20 +71,20 @@ def test_what_differs_stays_pending_and_is_sent() -> None:
     rest = reconciled(anna, ben)
     sends = [c for c in rest[ANNA] if isinstance(c, SendEntries)]
     assert ((file(3), ()),) in [send.wanted for send in sends]
-    assert anna.core.pending_at(BEN) == frozenset({file(3)})
+    assert anna.core.holdings.pending_at(BEN) == frozenset({file(3)})
     assert anna.core.depends_on(BEN)
     ben.hear(anna.author.heard[2])
     anna.core.on_stored(BEN, ben.stored(3), START_MS)
-    assert anna.core.pending_at(BEN) == frozenset()
+    assert anna.core.holdings.pending_at(BEN) == frozenset()
 
 
 def test_before_reconciliation_everything_is_pending() -> None:
     """What nobody has confirmed is not synced, however likely."""
     anna = Side(ANNA, 2)
     anna.core.peer_ready(BEN, START_MS)
-    assert anna.core.pending_at(BEN) == frozenset({FILE, file(2)})
+    assert anna.core.holdings.pending_at(BEN) == frozenset({FILE, file(2)})
     assert not anna.core.is_in_step(BEN)
-    assert anna.core.pending_at(CARL) is None
+    assert anna.core.holdings.pending_at(CARL) is None
 
 
 def test_both_sides_of_a_difference_ask_for_what_they_lack() -> None:
@@ -139,7 +137,7 @@ def test_a_peer_that_names_strangers_files_does_not_fill_the_memory() -> None:
     asked = [len(vectors.vectors) for vectors in said(out, Vectors)]
     assert (sum(asked), max(asked)) == (4900, FILES_PER_VECTORS_MAX)
     anna.core.on_vectors(BEN, Vectors(tuple((one, ()) for one, _ in foreign), is_request=True))
-    assert anna.core._peers[BEN].differing <= {FILE}
+    assert anna.core.holdings._peers[BEN].differing <= {FILE}
 
 
 def test_messages_of_nobody_change_nothing() -> None:
@@ -187,13 +185,13 @@ def test_an_edit_is_pending_until_the_peer_has_stored_it() -> None:
     anna.meet(BEN)
     old = anna.stored(1)
     anna.author.say(anna.author.change(FILE, "two"))
-    anna.core.on_files_changed([FILE])
-    assert anna.core.pending_at(BEN) == frozenset({FILE})
+    anna.core.holdings.on_files_changed([FILE])
+    assert anna.core.holdings.pending_at(BEN) == frozenset({FILE})
     anna.complete(FILE)
     anna.core.on_stored(BEN, old, START_MS)
-    assert anna.core.pending_at(BEN) == frozenset({FILE})
+    assert anna.core.holdings.pending_at(BEN) == frozenset({FILE})
     anna.core.on_stored(BEN, anna.stored(1), START_MS)
-    assert anna.core.pending_at(BEN) == frozenset()
+    assert anna.core.holdings.pending_at(BEN) == frozenset()
 
 
 def test_a_head_confirmed_before_it_is_durable_here_stays_pending() -> None:
@@ -201,11 +199,11 @@ def test_a_head_confirmed_before_it_is_durable_here_stays_pending() -> None:
     anna = Side(ANNA, 1)
     anna.meet(BEN)
     known = anna.author.say(anna.author.change(FILE, "two"))
-    anna.core.on_files_changed([FILE])
+    anna.core.holdings.on_files_changed([FILE])
     anna.author.ledger.begin_storing(known)
-    anna.core.refresh([FILE])
+    anna.core.holdings.refresh([FILE])
     anna.core.on_stored(BEN, anna.stored(1), START_MS)
-    assert anna.core.pending_at(BEN) == frozenset({FILE})
+    assert anna.core.holdings.pending_at(BEN) == frozenset({FILE})
 
 
 def test_what_is_complete_is_announced_once_to_everybody() -> None:
@@ -224,12 +222,12 @@ def test_a_head_without_its_content_is_not_announced() -> None:
     anna = Side(ANNA)
     anna.meet(BEN)
     anna.author.say(anna.author.genesis(FILE))
-    anna.core.refresh([FILE])
+    anna.core.holdings.refresh([FILE])
     assert said(anna.core.flush(START_MS), Stored) == []
-    assert anna.core.incomplete() == [FILE]
+    assert anna.core.holdings.incomplete() == [FILE]
     anna.complete(FILE)
     assert said(anna.core.flush(START_MS), Stored) == [anna.stored(1)]
-    assert anna.core.incomplete() == []
+    assert anna.core.holdings.incomplete() == []
 
 
 def test_announcements_are_cut_into_messages() -> None:
@@ -360,42 +358,6 @@ def test_a_request_for_contents_is_passed_to_who_has_the_bytes() -> None:
     """The core holds no contents: it names what is to be sent."""
     request = BlobRequest(((BlobHash(b"x" * 32), 3, 0),))
     assert Side(ANNA).core.on_blob_request(BEN, request) == [SendBlobs(BEN, request)]
-
-
-# --- what people are told ------------------------------------------------------------------------
-
-
-def test_a_file_is_synced_when_every_member_has_confirmed_it() -> None:
-    """One that is not connected, not reconciled or behind makes it pending."""
-    anna = Side(ANNA, 1)
-    assert anna.core.sync_state(FILE, [BEN]) is SyncState.PENDING
-    anna.core.peer_ready(BEN, START_MS)
-    assert anna.core.sync_state(FILE, [BEN]) is SyncState.PENDING
-    anna.core.on_reconcile(BEN, Reconcile(1), START_MS)
-    assert anna.core.sync_state(FILE, [BEN]) is SyncState.SYNCED
-    anna.edit(1, "two")
-    assert anna.core.sync_state(FILE, [BEN]) is SyncState.PENDING
-    assert anna.core.sync_state(FILE, []) is SyncState.SYNCED
-    anna.core.set_complete(FILE, is_complete=False)
-    assert anna.core.sync_state(FILE, []) is SyncState.PENDING
-
-
-def test_a_fault_and_a_conflict_are_told_before_anything_else() -> None:
-    """Diverged beats conflict beats pending."""
-    anna, ben = Side(ANNA, 1), Side(BEN)
-    ben.hear(*anna.author.heard)
-    for side, text in ((anna, "a"), (ben, "b")):
-        side.author.say(side.author.change(FILE, text, is_replace=True))
-    anna.hear(*ben.author.heard)
-    assert anna.core.sync_state(FILE, [BEN]) is SyncState.CONFLICT
-    state = replace(anna.author.state(FILE), fault="other bytes")
-    anna.author.ledger.replace_state(state)
-    assert anna.core.sync_state(FILE, [BEN]) is SyncState.DIVERGED
-
-
-def test_an_unknown_file_is_pending() -> None:
-    """Nobody can have confirmed what is not known."""
-    assert Side(ANNA).core.sync_state(FileId(b"?" * 16), []) is SyncState.PENDING
 
 
 def test_vectors_of_files_with_many_sessions_go_in_messages_that_a_peer_takes() -> None:

@@ -49,7 +49,7 @@ class Overview:
     def _peer(self, member: Member, stats: LinkStats | None) -> answers.Peer:
         core = self._subjects.core
         state, rtt_ms, detail = core.membership.link_state(member.node)
-        pending = core.replication.pending_at(member.node)
+        pending = core.replication.holdings.pending_at(member.node)
         return answers.Peer(
             node=member.node.hex(),
             label=member.label,
@@ -144,7 +144,7 @@ class Overview:
             and all(peer.is_in_step and peer.pending == 0 for peer in peers),
             problems=tuple(self._problems(is_member=me is not None)),
             uptime_ms=subjects.now_ms() - self._started_ms,
-            heads=core.replication.index.summary(b"", b"").fingerprint.hex(),
+            heads=core.replication.holdings.index.summary(b"", b"").fingerprint.hex(),
         )
 
     async def _count(self) -> tuple[int, int, int]:
@@ -192,7 +192,7 @@ class Overview:
 
     def _has_unsent(self) -> bool:
         replication = self._subjects.core.replication
-        return any(replication.pending_at(peer) for peer in replication.peers())
+        return any(map(replication.holdings.pending_at, replication.peers()))
 
     # --- one file ----------------------------------------------------------------------------
 
@@ -245,7 +245,7 @@ class Overview:
         core = self._subjects.core
         _, _, head = self._subjects.known(file)
         others = [member.node for member in self._subjects.others()]
-        sync = core.replication.sync_state(file, others)
+        sync = core.replication.holdings.sync_state(file, others)
         places: list[str] = []
         if head.blob is not None:
             if head.blob in core.workspace.folder.archived:
@@ -286,7 +286,7 @@ class Overview:
 
     def _replica(self, node: NodeId, label: str, file: FileId) -> answers.Replica:
         core = self._subjects.core
-        pending = core.replication.pending_at(node)
+        pending = core.replication.holdings.pending_at(node)
         state, _, _ = core.membership.link_state(node)
         has_it = None if pending is None else file not in pending
         return answers.Replica(node.hex(), label, state, has_it)

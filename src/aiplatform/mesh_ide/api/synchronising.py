@@ -67,7 +67,7 @@ class Synchronising:
         core = self._subjects.core
         found: list[answers.MemberLack] = []
         for member in self._subjects.others():
-            pending = core.replication.pending_at(member.node)
+            pending = core.replication.holdings.pending_at(member.node)
             state, _, _ = core.membership.link_state(member.node)
             if pending is None:
                 if not only_online:

@@ -8,7 +8,8 @@ with their ancestors: keeping them would need an unbounded waiting room.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
+from collections.abc import Iterable
 from typing import Final, Protocol
 
 from aiplatform.mesh_ide.documents.ledger import Ledger
@@ -71,19 +72,26 @@ class Intake:
     Invariants:
         1. an entry is announced (``EntriesStored``) only after it is durable.
         2. two different entries with one dot are never both taken.
+        3. ``_held[peer]`` is the size of what it sent and waits in ``_suspects`` or
+           ``_persisting``.
     """
 
     def __init__(self, ledger: Ledger, policy: AuthorPolicy) -> None:
         self._ledger = ledger
         self._policy = policy
         self._recent: OrderedDict[tuple[SessionId, int], EntryId] = OrderedDict()
-        self._suspects: deque[tuple[NodeId, BatchSlice]] = deque(maxlen=_SUSPECTS_MAX)
+        self._suspects: deque[tuple[NodeId, BatchSlice]] = deque()
+        self._held: Counter[NodeId] = Counter()
         self.mending: dict[FileId, int] = {}
         """Files whose stored entries rotted: their entries are stored again although they are
         known. The value is when that happened last; 0: not yet."""
         self._persisting: dict[
             int, tuple[NodeId, tuple[BatchSlice, ...], tuple[KnownEntry, ...]]
         ] = {}
+
+    def held_bytes(self, peer: NodeId) -> int:
+        """Return the size of what a peer sent and waits here: for the disk, or a second look."""
+        return self._held[peer]
 
     def receive(self, peer: NodeId, slices: tuple[BatchSlice, ...]) -> list[Job | Notice]:
         """Begin to check what a peer sent."""
@@ -128,7 +136,7 @@ class Intake:
             if verdict is True:
                 chosen.append(position)
             elif verdict is _CONTRADICTS:
-                self._suspects.append((peer, subset(piece, entries, [position])))
+                self._suspect(peer, subset(piece, entries, [position]))
             elif verdict is Refusal.MISSING_PARENTS:
                 into.missing[known.entry.file] = None
             elif verdict is Refusal.DUPLICATE and known.entry.file in self.mending:
@@ -143,12 +151,26 @@ class Intake:
             into.writes.append(PutEntries(part, kept))
             into.taken.extend(kept)
 
+    def _suspect(self, peer: NodeId, piece: BatchSlice) -> None:
+        if len(self._suspects) == _SUSPECTS_MAX:
+            oldest_peer, oldest = self._suspects.popleft()
+            self._let_go(oldest_peer, [oldest])
+        self._suspects.append((peer, piece))
+        self._held[peer] += piece.entries_bytes()
+
+    def _let_go(self, peer: NodeId, pieces: Iterable[BatchSlice]) -> None:
+        self._held[peer] -= sum(piece.entries_bytes() for piece in pieces)
+        if not self._held[peer]:
+            del self._held[peer]
+
     def _verify_suspects(self) -> list[Job | Notice]:
         """Look again at what contradicts an entry that was not stored yet: now it is, or soon.
 
         Only the store has both with their signatures, which is what makes it a proof.
         """
-        suspects, self._suspects = self._suspects, deque(maxlen=_SUSPECTS_MAX)
+        suspects, self._suspects = self._suspects, deque()
+        for peer, piece in suspects:
+            self._let_go(peer, [piece])
         return [VerifySlices(peer, (piece,)) for peer, piece in suspects]
 
     def _consider(self, known: KnownEntry, peer: NodeId) -> bool | Refusal | str:
@@ -172,6 +194,7 @@ class Intake:
         files = tuple(dict.fromkeys(known.entry.file for known in taken))
         self._ledger.begin_storing(taken)
         self._persisting[ticket] = (peer, tuple(what.slices), tuple(taken))
+        self._held[peer] += sum(piece.entries_bytes() for piece in what.slices)
         writes.extend(self._ledger.record_of(file) for file in files)
         out: list[Job | Notice] = []
         tree = tuple(known for known in taken if known.entry.file == TREE_FILE)
@@ -196,6 +219,7 @@ class Intake:
         if finished is None:
             return []
         peer, slices, taken = finished
+        self._let_go(peer, slices)
         self._ledger.end_storing(taken)
         files = tuple(dict.fromkeys(known.entry.file for known in taken))
         out: list[Job | Notice] = []
@@ -204,6 +228,15 @@ class Intake:
             out.append(VerifySlices(peer, (piece,)))
         out.append(EntriesStored(slices, files, peer))
         return out + self._verify_suspects()
+
+    def _check_invariants(self) -> None:
+        """Invariant 3, which bounds what a peer can make this node hold."""
+        held: Counter[NodeId] = Counter()
+        for peer, piece in self._suspects:
+            held[peer] += piece.entries_bytes()
+        for peer, slices, _ in self._persisting.values():
+            held[peer] += sum(piece.entries_bytes() for piece in slices)
+        assert held == self._held, "what waits is not what is counted"
 
 
 def _is_in(piece: BatchSlice, ref: EntryRef) -> bool:

@@ -147,6 +147,10 @@ class BatchSlice(Struct, frozen=True, array_like=True):
     entries: tuple[bytes, ...]
     proofs: tuple[tuple[bytes, ...], ...] = ()
 
+    def entries_bytes(self) -> int:
+        """Return how long the encoded entries are together."""
+        return sum(map(len, self.entries))
+
 
 class SessionCertificate(Struct, frozen=True, array_like=True):
     """A node's signed word that a session is one of its runs."""

@@ -82,7 +82,8 @@ from aiplatform.mesh_ide.node.events import (
     WentOn,
 )
 from aiplatform.mesh_ide.ports.jobs import Persist
-from aiplatform.mesh_ide.replication.core import ReplicationCore, SendMessage
+from aiplatform.mesh_ide.replication.commands import SendMessage
+from aiplatform.mesh_ide.replication.core import ReplicationCore
 from aiplatform.mesh_ide.workspace.core import WorkspaceCore
 from aiplatform.mesh_ide.workspace.notices import (
     ContentHeld,
@@ -118,7 +119,9 @@ class NodeCore:
         )
         self.mending = Mending(self.ledger, self.intake, self.replication, self.workspace)
         self.folder_problem: str | None = None
-        self._completeness = Completeness(self.ledger, self.workspace.folder, self.replication)
+        self._completeness = Completeness(
+            self.ledger, self.workspace.folder, self.replication.holdings
+        )
         self._doubts = Doubts(self.ledger)
         self._warnings = Warnings()
         self._keeping = Keeping(numbers.ticket)
@@ -262,7 +265,7 @@ class NodeCore:
         if now_ms - self._rechecked_ms >= RECHECK_MS:
             # A content can come to be here as that of another file; nobody tells then.
             self._rechecked_ms = now_ms
-            self._completeness.recheck(self.replication.incomplete())
+            self._completeness.recheck(self.replication.holdings.incomplete())
         out.extend(self._receiving.tick(now_ms))
         out.extend(self.mending.tick(now_ms))
         out.extend(self._looking.tick(now_ms))
@@ -327,7 +330,7 @@ class NodeCore:
         return out
 
     def _on_files_changed(self, notice: FilesChanged) -> list[Internal]:
-        self.replication.on_files_changed(notice.files)
+        self.replication.holdings.on_files_changed(notice.files)
         self.workspace.on_files_changed(notice)
         return [words.files_changed(notice)]
 
@@ -347,6 +350,8 @@ class NodeCore:
     def check_invariants(self) -> None:
         """Check every part's invariants (tests and simulation call this)."""
         self.ledger._check_invariants()  # noqa: SLF001 - one family
+        self.intake._check_invariants()  # noqa: SLF001
         self.membership._check_invariants()  # noqa: SLF001
+        self.replication.holdings._check_invariants()  # noqa: SLF001
         self.replication.fetcher._check_invariants()  # noqa: SLF001
         self.workspace.folder.check_invariants()

@@ -7,24 +7,24 @@ from collections.abc import Iterable
 from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.state import content_of, living
 from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId
-from aiplatform.mesh_ide.replication.core import ReplicationCore
+from aiplatform.mesh_ide.replication.holdings import Holdings
 from aiplatform.mesh_ide.workspace.folder import Folder
 
 
 class Completeness:
-    """Tells replication what may be announced as stored."""
+    """Tells replication's holdings what may be announced as stored."""
 
-    def __init__(self, ledger: Ledger, folder: Folder, replication: ReplicationCore) -> None:
+    def __init__(self, ledger: Ledger, folder: Folder, holdings: Holdings) -> None:
         self._ledger = ledger
         self._folder = folder
-        self._replication = replication
+        self._holdings = holdings
 
     def recheck(self, files: Iterable[FileId]) -> None:
         """Look at these files again after their entries or contents changed."""
         known = list(files)
         for file in known:
-            self._replication.set_complete(file, is_complete=self._is_complete(file))
-        self._replication.refresh(known)
+            self._holdings.set_complete(file, is_complete=self._is_complete(file))
+        self._holdings.refresh(known)
 
     def _is_complete(self, file: FileId) -> bool:
         state = self._ledger.state(file)

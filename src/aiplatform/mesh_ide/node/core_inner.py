@@ -6,7 +6,7 @@ from aiplatform.mesh_ide.documents.notices import Notice
 from aiplatform.mesh_ide.mesh.outputs import MembershipOutput
 from aiplatform.mesh_ide.node.events import Replied, Told
 from aiplatform.mesh_ide.ports.jobs import Job
-from aiplatform.mesh_ide.replication.core import ReplicationCommand
+from aiplatform.mesh_ide.replication.commands import ReplicationCommand
 from aiplatform.mesh_ide.workspace.notices import WorkspaceNotice
 
 Internal = Job | Notice | WorkspaceNotice | ReplicationCommand | MembershipOutput | Replied | Told

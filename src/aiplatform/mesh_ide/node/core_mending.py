@@ -10,7 +10,8 @@ from aiplatform.mesh_ide.documents.notices import Notice
 from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId, NodeId, short
 from aiplatform.mesh_ide.node.events import DamageFound, Told
 from aiplatform.mesh_ide.ports.jobs import Job
-from aiplatform.mesh_ide.replication.core import ReplicationCommand, ReplicationCore
+from aiplatform.mesh_ide.replication.commands import ReplicationCommand
+from aiplatform.mesh_ide.replication.core import ReplicationCore
 from aiplatform.mesh_ide.workspace.core import WorkspaceCore
 from aiplatform.mesh_ide.workspace.notices import WorkspaceNotice
 

@@ -22,11 +22,8 @@ from aiplatform.mesh_ide.node.core_contents import Arrivals
 from aiplatform.mesh_ide.node.core_doubts import Doubts
 from aiplatform.mesh_ide.node.core_inner import Internal
 from aiplatform.mesh_ide.ports.jobs import PartsReceived
-from aiplatform.mesh_ide.replication.core import (
-    CONGESTED_BYTES,
-    ReplicationCommand,
-    ReplicationCore,
-)
+from aiplatform.mesh_ide.replication.commands import ReplicationCommand
+from aiplatform.mesh_ide.replication.core import CONGESTED_BYTES, ReplicationCore
 from aiplatform.mesh_ide.workspace.core import WorkspaceCore
 
 

@@ -62,7 +62,7 @@ from aiplatform.mesh_ide.ports.jobs import (
 )
 from aiplatform.mesh_ide.ports.store import Store
 from aiplatform.mesh_ide.ports.transport import LinkEnd, Transport
-from aiplatform.mesh_ide.replication.core import SendBlobs, SendEntries, SendMessage
+from aiplatform.mesh_ide.replication.commands import SendBlobs, SendEntries, SendMessage
 
 TICK_S: Final = 0.1
 IDLE_TICKS: Final = 30
@@ -117,7 +117,7 @@ class NodeDriver:
         self.addresses: tuple[str, ...] = ()
         self._runner = runner
         self._inbox: deque[tuple[Event, int]] = deque()
-        self._pressure = Pressure()
+        self._pressure = Pressure(core.intake.held_bytes)
         self._is_pumping = False
         self._was_busy = True
         self._asking = Asking(self.post)
@@ -252,10 +252,12 @@ class NodeDriver:
             while self._inbox and not self._stopping.is_set():
                 event, cost_bytes = self._inbox.popleft()
                 commands = self.core.handle(event, self.clock.now_ms())
+                if isinstance(event, SlicesVerified | PartsReceived):
+                    self._pressure.done(event)
                 if cost_bytes and isinstance(event, Received | GarbageReceived):
                     self._pressure.handled(event.peer, cost_bytes, commands)
-                elif isinstance(event, SlicesVerified | PartsReceived):
-                    self._pressure.done(event)
+                else:
+                    self._pressure.asked(commands)
                 for command in commands:
                     self._execute(command)
                 if self._loop.time() > deadline:

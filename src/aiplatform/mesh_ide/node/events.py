@@ -12,7 +12,7 @@ from aiplatform.mesh_ide.model.messages import AnyMessage
 from aiplatform.mesh_ide.ports.engine import Splice
 from aiplatform.mesh_ide.ports.jobs import Job, JobResult
 from aiplatform.mesh_ide.ports.store import PutRecord
-from aiplatform.mesh_ide.replication.core import SendBlobs, SendEntries, SendMessage
+from aiplatform.mesh_ide.replication.commands import SendBlobs, SendEntries, SendMessage
 
 # --- events ----------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from aiplatform.mesh_ide.ports.errors import (
 from aiplatform.mesh_ide.ports.filetree import Contents
 from aiplatform.mesh_ide.ports.store import Store
 from aiplatform.mesh_ide.ports.transport import Transport
-from aiplatform.mesh_ide.replication.core import SendBlobs, SendEntries, SendMessage
+from aiplatform.mesh_ide.replication.commands import SendBlobs, SendEntries, SendMessage
 
 
 class Sending:

@@ -31,13 +31,15 @@ class Unheard:
         """Frames of entries that came from the peer and are being checked."""
         self._checked_ms = 0
 
-    def announced(self, file: FileId, now_ms: int) -> None:
-        """The peer announced a head that is not known here."""
-        self._since.setdefault(file, now_ms)
+    def announced(self, files: Iterable[FileId], now_ms: int) -> None:
+        """The peer announced heads that are not known here."""
+        for file in files:
+            self._since.setdefault(file, now_ms)
 
-    def heard(self, file: FileId) -> None:
-        """It is known now."""
-        self._since.pop(file, None)
+    def heard(self, files: Iterable[FileId]) -> None:
+        """They are known now."""
+        for file in files:
+            self._since.pop(file, None)
 
     def parents_missing(self, files: Iterable[FileId]) -> None:
         """Entries came without what they build on: to be asked for at once."""

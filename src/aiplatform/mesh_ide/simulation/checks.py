@@ -57,8 +57,8 @@ def unrest(world: World) -> Iterator[str]:
             name = world.node(peer).name
             if not core.replication.is_in_step(peer):
                 yield f"{node.name} is not in step with {name}"
-            elif core.replication.pending_at(peer):
-                files = [short(file) for file in core.replication.pending_at(peer) or ()]
+            elif pending := core.replication.holdings.pending_at(peer):
+                files = [short(file) for file in pending]
                 yield f"{node.name} waits for {name} to confirm {files}"
 
 
@@ -201,7 +201,7 @@ def false_claims(world: World, node: SimulatedNode) -> Iterator[str]:
         return
     others = [peer for peer in roster.members if peer != node.id]
     for state in core.ledger.states():
-        if core.replication.sync_state(state.file, others) is not SyncState.SYNCED:
+        if core.replication.holdings.sync_state(state.file, others) is not SyncState.SYNCED:
             continue
         for peer in others:
             problem = _lacks(world.node(peer), state)

@@ -50,7 +50,7 @@ from aiplatform.mesh_ide.ports.jobs import (
 )
 from aiplatform.mesh_ide.ports.store import PutEntries
 from aiplatform.mesh_ide.ports.transport import LinkEnd
-from aiplatform.mesh_ide.replication.core import SendBlobs, SendEntries, SendMessage
+from aiplatform.mesh_ide.replication.commands import SendBlobs, SendEntries, SendMessage
 from aiplatform.mesh_ide.simulation.answers import Answers
 from aiplatform.mesh_ide.simulation.clock import US_PER_MS
 from aiplatform.mesh_ide.simulation.network import Frame

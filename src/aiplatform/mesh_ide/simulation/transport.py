@@ -12,45 +12,29 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
 
-from aiplatform.mesh_ide.mesh.adapters.channels import SendQueue, check_frame, no_link
+from aiplatform.mesh_ide.mesh.adapters.channels import SendQueue
+from aiplatform.mesh_ide.mesh.adapters.in_process import InProcessEnd, InProcessTransport
 from aiplatform.mesh_ide.mesh.adapters.joins import ANSWER_TIMEOUT_S, JoinGate, check_join_frame
 from aiplatform.mesh_ide.mesh.adapters.tasks import TaskOwner
 from aiplatform.mesh_ide.model.enums import Channel
 from aiplatform.mesh_ide.model.errors import MeshIDEError
 from aiplatform.mesh_ide.model.ids import NodeId, short
 from aiplatform.mesh_ide.ports.errors import PeerUnreachableError
-from aiplatform.mesh_ide.ports.transport import LinkEnd, LinkListener, LinkStats
+from aiplatform.mesh_ide.ports.transport import LinkEnd, LinkListener
 from aiplatform.mesh_ide.simulation.network import Frame, Network, Reply, address_of
 
-_BATCH_BYTES_MAX: Final = 256 * 1024
-"""Sent in one turn of a channel, as the other adapters do."""
 
-
-class _End:
-    """This side of a link: its queues and the task that empties them."""
+class _End(InProcessEnd):
+    """This side of a link."""
 
     def __init__(self, peer: NodeId, address: str) -> None:
-        self.peer = peer
-        self.address = address
-        self.queues = {channel: SendQueue(peer, channel) for channel in Channel}
-        self.filled = asyncio.Event()
-        self.task: asyncio.Task[None] | None = None
+        super().__init__(peer, address, rtt_ms=None)
         self.is_cut = False
         """We ended it: what arrived and was not heard yet is not heard any more."""
-        self.sent_bytes = 0
-        self.received_bytes = 0
-
-    def stop(self) -> None:
-        """Drop what is queued and send no more."""
-        for queue in self.queues.values():
-            queue.close()
-        if self.task is not None:
-            self.task.cancel()
 
 
-class SimulatedTransport:
+class SimulatedTransport(InProcessTransport[_End]):
     """One node's links on a simulated network.
 
     A frame counts as queued until it has arrived, so the bounds hold for what is in flight too,
@@ -58,11 +42,9 @@ class SimulatedTransport:
     """
 
     def __init__(self, network: Network, node: NodeId) -> None:
-        self.node = node
+        super().__init__(node, TaskOwner(f"simulated transport {short(node)}"))
         self.allowed: frozenset[NodeId] = frozenset()
         self._network = network
-        self._ends: dict[NodeId, _End] = {}
-        self._tasks = TaskOwner(f"simulated transport {short(node)}")
         self._gate = JoinGate()
         self._listener: LinkListener | None = None
         self._unheard: deque[Callable[[], None]] = deque()
@@ -91,20 +73,6 @@ class SimulatedTransport:
         """See ``Transport.dial``."""
         if self._tasks.is_running:
             self._network.dial(self.node, peer, addresses)
-
-    def send_nowait(self, peer: NodeId, channel: Channel, frame: bytes) -> None:
-        """See ``Transport.send_nowait``."""
-        check_frame(frame)
-        end = self._standing(peer)
-        end.queues[channel].put_nowait(frame)
-        end.filled.set()
-
-    async def send(self, peer: NodeId, channel: Channel, frame: bytes) -> None:
-        """See ``Transport.send``."""
-        check_frame(frame)
-        end = self._standing(peer)
-        await end.queues[channel].put(frame)
-        end.filled.set()
 
     def disconnect(self, peer: NodeId, detail: str) -> None:
         """See ``Transport.disconnect``; a dial under way ends the same way."""
@@ -139,20 +107,6 @@ class SimulatedTransport:
             ) from answer
         return answer
 
-    def stats(self) -> tuple[LinkStats, ...]:
-        """See ``Transport.stats``."""
-        return tuple(
-            LinkStats(
-                peer=end.peer,
-                address=end.address,
-                rtt_ms=None,
-                sent_bytes=end.sent_bytes,
-                received_bytes=end.received_bytes,
-                queued_bytes=sum(queue.queued_bytes for queue in end.queues.values()),
-            )
-            for end in self._ends.values()
-        )
-
     async def close(self) -> None:
         """See ``Transport.close``."""
         if self._tasks.is_running:
@@ -175,7 +129,9 @@ class SimulatedTransport:
     def link_up(self, peer: NodeId, address: str) -> None:
         """See ``network.Linked``."""
         end = self._ends[peer] = _End(peer, address)
-        end.task = self._tasks.spawn(self._carry(end), f"link {short(peer)}")
+        end.task = self._tasks.spawn(
+            end.carry(partial(self._hand_to_network, end)), f"link {short(peer)}"
+        )
         if self._listener is not None:
             self._say(partial(self._listener.on_link_up, peer, address))
 
@@ -201,20 +157,12 @@ class SimulatedTransport:
 
     # --- inside ------------------------------------------------------------------------------
 
-    async def _carry(self, end: _End) -> None:
-        """Give frames to the network, the most urgent channel first at every turn."""
-        while True:
-            await end.filled.wait()
-            ready = next((item for item in end.queues.items() if not item[1].is_empty), None)
-            if ready is None:
-                end.filled.clear()
-                continue
-            channel, queue = ready
-            for frame in queue.take(_BATCH_BYTES_MAX):
-                end.sent_bytes += len(frame)
-                landed = partial(self._landed, end, queue, frame)
-                self._network.send(self.node, end.peer, channel, frame, landed)
-            await asyncio.sleep(0)
+    def _hand_to_network(
+        self, end: _End, channel: Channel, queue: SendQueue, frames: list[bytes]
+    ) -> None:
+        for frame in frames:
+            landed = partial(self._landed, end, queue, frame)
+            self._network.send(self.node, end.peer, channel, frame, landed)
 
     def _landed(self, end: _End, queue: SendQueue, frame: bytes) -> None:
         queue.done([frame])
@@ -259,9 +207,3 @@ class SimulatedTransport:
         if end is not None:
             end.is_cut = True
             end.stop()
-
-    def _standing(self, peer: NodeId) -> _End:
-        end = self._ends.get(peer)
-        if end is None or not self._tasks.is_running:
-            raise no_link(peer)
-        return end

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
 
-from aiplatform.mesh_ide.mesh.adapters.channels import SendQueue, check_frame, no_link
+from aiplatform.mesh_ide.mesh.adapters.channels import SendQueue
 from aiplatform.mesh_ide.mesh.adapters.delivery import Delivery
+from aiplatform.mesh_ide.mesh.adapters.in_process import InProcessEnd, InProcessTransport
 from aiplatform.mesh_ide.mesh.adapters.joins import (
     ANSWER_TIMEOUT_S,
     JoinBusyError,
@@ -20,10 +20,7 @@ from aiplatform.mesh_ide.model.enums import Channel
 from aiplatform.mesh_ide.model.errors import MeshIDEError
 from aiplatform.mesh_ide.model.ids import NodeId, short
 from aiplatform.mesh_ide.ports.errors import PeerUnreachableError
-from aiplatform.mesh_ide.ports.transport import LinkEnd, LinkListener, LinkStats
-
-_BATCH_BYTES_MAX: Final = 256 * 1024
-"""Delivered in one turn of a channel, as much as a read of the iroh adapter brings."""
+from aiplatform.mesh_ide.ports.transport import LinkEnd, LinkListener
 
 
 class MemoryHub:
@@ -57,51 +54,28 @@ class MemoryHub:
         return found if found is not None and found.address in addresses else None
 
 
-class _End:
-    """One side of a link: its outgoing queues and the task that carries them over."""
+class _End(InProcessEnd):
+    """One side of a link, which knows the other."""
 
     def __init__(self, owner: MemoryTransport, peer: NodeId, address: str) -> None:
+        super().__init__(peer, address, rtt_ms=0.0)
         self.owner = owner
-        self.peer = peer
-        self.address = address
-        self.queues = {channel: SendQueue(peer, channel) for channel in Channel}
-        self.filled = asyncio.Event()
         self.other: _End | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.sent_bytes = 0
-        self.received_bytes = 0
 
-    async def carry(self) -> None:
-        """Move frames to the other side, the most urgent channel first at every turn."""
-        while True:
-            await self.filled.wait()
-            ready = next((item for item in self.queues.items() if not item[1].is_empty), None)
-            if ready is None:
-                self.filled.clear()
-                continue
-            channel, queue = ready
-            frames = queue.take(_BATCH_BYTES_MAX)
-            for frame in frames:
-                self.sent_bytes += len(frame)
-                if self.other is not None:
-                    self.other.receive(channel, frame)
-            queue.done(frames)
-            await asyncio.sleep(0)
+    def hand_over(self, channel: Channel, queue: SendQueue, frames: list[bytes]) -> None:
+        """Move frames to the other side; they count as queued until it has taken them."""
+        for frame in frames:
+            if self.other is not None:
+                self.other.receive(channel, frame)
+        queue.done(frames)
 
     def receive(self, channel: Channel, frame: bytes) -> None:
         """Hand a frame to this side's listener, if this side still stands."""
         self.received_bytes += len(frame)
         self.owner._receive(self, channel, frame)  # noqa: SLF001 - one adapter
 
-    def stop(self) -> None:
-        """Drop what is queued and carry no more."""
-        for queue in self.queues.values():
-            queue.close()
-        if self.task is not None:
-            self.task.cancel()
 
-
-class MemoryTransport:
+class MemoryTransport(InProcessTransport[_End]):
     """``Transport`` over a ``MemoryHub``.
 
     Guarantees what the port says. Both ends of a link come up in one step, so two crossing dials
@@ -109,13 +83,11 @@ class MemoryTransport:
     """
 
     def __init__(self, hub: MemoryHub, node: NodeId) -> None:
-        self.node = node
+        super().__init__(node, TaskOwner(f"memory transport {short(node)}"))
         self.address = ""
         self._hub = hub
         self._allowed: frozenset[NodeId] = frozenset()
-        self._ends: dict[NodeId, _End] = {}
         self._dials: dict[NodeId, asyncio.Task[None]] = {}
-        self._tasks = TaskOwner(f"memory transport {short(node)}")
         self._gate = JoinGate()
         self._listener: LinkListener | None = None
         self._delivery: Delivery | None = None
@@ -145,20 +117,6 @@ class MemoryTransport:
             self._connect(peer, tuple(addresses)), f"dial {short(peer)}"
         )
 
-    def send_nowait(self, peer: NodeId, channel: Channel, frame: bytes) -> None:
-        """See ``Transport.send_nowait``."""
-        check_frame(frame)
-        end = self._standing(peer)
-        end.queues[channel].put_nowait(frame)
-        end.filled.set()
-
-    async def send(self, peer: NodeId, channel: Channel, frame: bytes) -> None:
-        """See ``Transport.send``."""
-        check_frame(frame)
-        end = self._standing(peer)
-        await end.queues[channel].put(frame)
-        end.filled.set()
-
     def disconnect(self, peer: NodeId, detail: str) -> None:
         """See ``Transport.disconnect``; a dial under way ends the same way."""
         self._end(peer, detail, LinkEnd.CLOSED_BY_PEER)
@@ -184,20 +142,6 @@ class MemoryTransport:
             raise PeerUnreachableError(
                 f"{short(peer)} did not answer the join request: {error}"
             ) from error
-
-    def stats(self) -> tuple[LinkStats, ...]:
-        """See ``Transport.stats``."""
-        return tuple(
-            LinkStats(
-                peer=end.peer,
-                address=end.address,
-                rtt_ms=0.0,
-                sent_bytes=end.sent_bytes,
-                received_bytes=end.received_bytes,
-                queued_bytes=sum(queue.queued_bytes for queue in end.queues.values()),
-            )
-            for end in self._ends.values()
-        )
 
     async def close(self) -> None:
         """See ``Transport.close``."""
@@ -236,7 +180,7 @@ class MemoryTransport:
             old.stop()
             self._say_down(end.peer, LinkEnd.LOST, "replaced by a newer connection of the peer")
         self._ends[end.peer] = end
-        end.task = self._tasks.spawn(end.carry(), f"link {short(end.peer)}")
+        end.task = self._tasks.spawn(end.carry(end.hand_over), f"link {short(end.peer)}")
         if self._delivery is not None and self._listener is not None:
             self._delivery.now(partial(self._listener.on_link_up, end.peer, end.address))
 
@@ -277,12 +221,6 @@ class MemoryTransport:
     def _say_down(self, peer: NodeId, end: LinkEnd, detail: str) -> None:
         if self._delivery is not None and self._listener is not None and not self._is_dead:
             self._delivery.soon(partial(self._listener.on_link_down, peer, end, detail))
-
-    def _standing(self, peer: NodeId) -> _End:
-        end = self._ends.get(peer)
-        if end is None or not self._tasks.is_running:
-            raise no_link(peer)
-        return end
 
     async def _die(self) -> None:
         """Vanish: nobody is told, this side's listener neither."""

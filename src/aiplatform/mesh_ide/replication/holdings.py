@@ -1,0 +1,218 @@
+"""Who holds what: this node's files as they are on its disk, and what each peer said of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from itertools import islice
+from typing import Final
+
+from msgspec import Struct
+
+from aiplatform.mesh_ide.documents.ledger import Ledger
+from aiplatform.mesh_ide.documents.state import fingerprint_of, living
+from aiplatform.mesh_ide.model.enums import SyncState
+from aiplatform.mesh_ide.model.ids import FileId, Fingerprint, NodeId
+from aiplatform.mesh_ide.model.messages import Stored
+from aiplatform.mesh_ide.replication.heads import HeadIndex
+
+RECHECK_MAX: Final = 512
+"""Files looked at again in one tick: under 2 ms."""
+
+HEADS_PER_MESSAGE_MAX: Final = 4096
+
+_TOLD_PER_FILE_MAX: Final = 4
+"""A peer may be that far ahead in files; more of its words are forgotten, and compared anew by
+the next reconciliation."""
+
+
+class _Peer(Struct):
+    """What one connected peer said that it holds, and what it was told of us."""
+
+    is_reconciled: bool = False
+    pending: set[FileId] = set()
+    """The peer has not confirmed what we have of these."""
+    differing: set[FileId] = set()
+    """Found to differ since the reconciliation began."""
+    told: dict[FileId, Fingerprint] = {}
+    """What the peer said last of each file."""
+    shown: set[FileId] = set()
+    """The peer was told that this node holds what ``index`` says of these files."""
+    to_show: dict[FileId, None] = {}
+
+
+class Holdings:
+    """Compares what is on this node's disk with what peers say of theirs.
+
+    Invariants:
+        1. a file is in a reconciled peer's ``pending`` unless the peer said ``Stored`` (or
+           reconciliation showed) the fingerprint that this node has now.
+        2. ``index`` holds the fingerprint that every file had at its last ``refresh``.
+        3. files that only a peer names are not remembered: ``pending`` and ``differing`` are
+           files of the ledger, ``shown`` and ``to_show`` of ``index``, and ``told`` is bounded.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self.index = HeadIndex()
+        self._peers: dict[NodeId, _Peer] = {}
+        self._stored: set[FileId] = set()
+        self._announce: dict[FileId, None] = {}
+
+    # --- what this node holds ----------------------------------------------------------------
+
+    def set_complete(self, file: FileId, *, is_complete: bool) -> None:
+        """Say whether a file's head, entries and content, is on this node's disk."""
+        if is_complete:
+            self._stored.add(file)
+        else:
+            self._stored.discard(file)
+
+    def incomplete(self) -> list[FileId]:
+        """Return the files whose content is not known to be here, at most ``RECHECK_MAX``."""
+        files = (state.file for state in self._ledger.states())
+        return list(islice((file for file in files if file not in self._stored), RECHECK_MAX))
+
+    def refresh(self, files: Iterable[FileId]) -> None:
+        """Bring fingerprints up to date after heads or contents changed."""
+        for file in files:
+            state = self._ledger.state(file)
+            if state is None:
+                continue
+            is_complete = file in self._stored
+            fingerprint = fingerprint_of(state, is_complete=is_complete)
+            if self.index.get(file) == fingerprint:
+                continue
+            self.index.put(file, fingerprint)
+            if is_complete:
+                self._announce[file] = None
+            for peer in self._peers.values():
+                peer.shown.discard(file)
+                if peer.told.get(file) == fingerprint:
+                    peer.pending.discard(file)
+                else:
+                    peer.pending.add(file)
+                    peer.differing.add(file)
+
+    def on_files_changed(self, files: Collection[FileId]) -> None:
+        """Heads changed in memory: no peer has them. The fingerprint follows once durable."""
+        for peer in self._peers.values():
+            peer.pending.update(files)
+            peer.differing.update(files)
+
+    def is_known(self, file: FileId, fingerprint: Fingerprint) -> bool:
+        """Return whether a head that somebody stored is the head of this node."""
+        state = self._ledger.state(file)
+        return state is not None and fingerprint_of(state, is_complete=True) == fingerprint
+
+    # --- what peers hold ---------------------------------------------------------------------
+
+    def add_peer(self, peer: NodeId) -> None:
+        """A peer is connected: what it holds is not known."""
+        self._peers[peer] = _Peer(pending={state.file for state in self._ledger.states()})
+
+    def drop_peer(self, peer: NodeId) -> None:
+        """A peer is gone: what it holds is not known any more."""
+        self._peers.pop(peer, None)
+
+    def differ(self, peer: NodeId, files: Iterable[FileId]) -> None:
+        """Take note that a peer has something else; what is not known here cannot be pending."""
+        known = self._ledger.state
+        self._peers[peer].differing.update(file for file in files if known(file) is not None)
+
+    def reconciled(self, peer: NodeId) -> None:
+        """A reconciliation ended: the peer holds what was not found to differ."""
+        state = self._peers[peer]
+        if not state.is_reconciled:
+            state.is_reconciled = True
+            state.pending.intersection_update(state.differing)
+        state.differing.clear()
+
+    def on_stored(self, peer: NodeId, message: Stored) -> tuple[list[FileId], list[FileId]]:
+        """A peer has these heads on its disk.
+
+        Returns:
+            The files whose head both have stored, and those whose head is not known here.
+        """
+        state = self._peers[peer]
+        shared: list[FileId] = []
+        unknown: list[FileId] = []
+        for file, fingerprint in message.heads:
+            state.told[file] = fingerprint
+            if self.index.get(file) == fingerprint and not self._ledger.is_storing(file):
+                state.pending.discard(file)
+                shared.append(file)
+                if file in self._stored and file not in state.shown:
+                    # It got this from us or a third node after we had announced it to others:
+                    # without our word it would hold the file pending here for ever.
+                    state.to_show[file] = None
+            elif not self.is_known(file, fingerprint):
+                unknown.append(file)
+        if len(state.told) > self._told_max():
+            state.told.clear()
+        return shared, unknown
+
+    def _told_max(self) -> int:
+        return _TOLD_PER_FILE_MAX * max(HEADS_PER_MESSAGE_MAX, len(self.index))
+
+    def is_unheard(self, peer: NodeId, file: FileId) -> bool:
+        """Return whether the head that a peer named last is not known here."""
+        told = self._peers[peer].told.get(file)
+        return told is None or not self.is_known(file, told)
+
+    def take_announcements(self) -> list[tuple[NodeId, Stored]]:
+        """Return what to tell each peer of this node's disk, and take it for told."""
+        out: list[tuple[NodeId, Stored]] = []
+        for peer, state in self._peers.items():
+            files = self._announce | state.to_show if state.to_show else self._announce
+            heads = [(f, fp) for f in files if (fp := self.index.get(f)) is not None]
+            state.shown.update(files)
+            state.to_show.clear()
+            out.extend(
+                (peer, Stored(tuple(heads[first : first + HEADS_PER_MESSAGE_MAX])))
+                for first in range(0, len(heads), HEADS_PER_MESSAGE_MAX)
+            )
+        self._announce.clear()
+        return out
+
+    # --- what is known of it -----------------------------------------------------------------
+
+    def is_reconciled(self, peer: NodeId) -> bool:
+        """Return whether a reconciliation with this peer has ended since it came."""
+        state = self._peers.get(peer)
+        return state is not None and state.is_reconciled
+
+    def pending_at(self, peer: NodeId) -> frozenset[FileId] | None:
+        """Return the files whose head this peer has not confirmed; ``None``: not connected."""
+        state = self._peers.get(peer)
+        return None if state is None else frozenset(state.pending)
+
+    def is_owed(self, peer: NodeId) -> bool:
+        """Return whether a connected peer has not confirmed everything; copies nothing."""
+        state = self._peers.get(peer)
+        return state is not None and (bool(state.pending) or not state.is_reconciled)
+
+    def sync_state(self, file: FileId, members: Iterable[NodeId]) -> SyncState:
+        """Return how far a file is, over these other members."""
+        state = self._ledger.state(file)
+        if state is not None and state.fault:
+            return SyncState.DIVERGED
+        if state is not None and len({head.lineage for head in living(state)}) > 1:
+            head = self._ledger.head(file)
+            if head is not None and head.rivals:
+                return SyncState.CONFLICT
+        if file not in self._stored or self._ledger.is_storing(file):
+            return SyncState.PENDING
+        for member in members:
+            peer = self._peers.get(member)
+            if peer is None or not peer.is_reconciled or file in peer.pending:
+                return SyncState.PENDING
+        return SyncState.SYNCED
+
+    def _check_invariants(self) -> None:
+        """Invariant 3, which a peer's words could break."""
+        for peer in self._peers.values():
+            for file in peer.pending | peer.differing:
+                assert self._ledger.state(file) is not None, "a stranger's file is waited for"
+            for file in peer.shown | peer.to_show.keys():
+                assert self.index.get(file) is not None, "a file was shown that is not held"
+            assert len(peer.told) <= self._told_max(), "a peer's words fill the memory"
