@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aiplatform.mesh_ide.model.enums import Role
+from aiplatform.mesh_ide.node.events import LookAgain
 from aiplatform.mesh_ide.simulation import checks
 from aiplatform.mesh_ide.simulation.oracle import FailedRunError
 from aiplatform.mesh_ide.simulation.parts import Factory
@@ -40,6 +41,48 @@ def test_joining_with_another_version_of_a_file_keeps_both() -> None:
 
     assert stage.text(number, "a.txt") == "agreed on\n"
     assert len(stage.claims(0, "a.txt")) == 2
+
+
+@pytest.mark.parametrize("is_asked", [True, False])
+def test_a_newcomer_with_the_same_files_takes_them_for_the_same(*, is_asked: bool) -> None:
+    """Also if somebody asks it to look, or saves a file, before it has met anybody."""
+    stage = two_in_step(a="one\n", b="two\n")
+    number = stage.admit("late")
+    stage.part(number)
+    for name, text in (("a.txt", "one\n"), ("b.txt", "two\n")):
+        stage.save(number, name, text)
+    stage.start()
+    stage.wait(1000)
+    if is_asked:
+        stage[number].request(LookAgain(stage.world.oracle.next_tag()))
+    else:
+        stage.save(number, "b.txt", "two\n")
+    stage.wait(1000)
+    stage.heal()
+    stage.settle()
+
+    assert [len(stage.claims(0, name)) for name in ("a.txt", "b.txt")] == [1, 1]
+
+
+def test_files_made_alike_on_two_machines_stay_one_to_people() -> None:
+    """Both pull the same commit at one time; later one edits the file, and deletes it at last."""
+    stage = two_in_step(other="kept\n", another="kept too\n")
+    stage.part(1)
+    for number in (0, 1):
+        stage.save(number, "new.txt", "pulled\n")
+    stage.wait(1000)
+    stage.heal()
+    stage.settle()
+    assert len(stage.claims(0, "new.txt")) == 2
+
+    stage.save(0, "new.txt", "pulled\nedited\n")
+    stage.settle()
+    assert stage.text(1, "new.txt") == "pulled\nedited\n"
+
+    stage.remove(1, "new.txt")
+    stage.settle()
+    assert stage.paths(0) == ["another.txt", "other.txt"]
+    assert stage.claims(0, "new.txt") == ()
 
 
 def test_a_removed_member_hears_nothing_more() -> None:

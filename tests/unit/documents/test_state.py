@@ -26,6 +26,7 @@ from aiplatform.mesh_ide.documents.state import (
     mode_of,
     needs_merge,
     next_depth,
+    repeats,
     winning,
 )
 from aiplatform.mesh_ide.model.entries import EntryRef, KnownEntry
@@ -311,6 +312,28 @@ def test_an_ordinary_edit_never_resolves_a_conflict() -> None:
     ben.say(ben.delete(FILE))
     head = head_of(ben.state(FILE))
     assert (head.blob, head.rivals, head.is_deleted) == (blob("other"), (), False)
+
+
+def test_a_file_repeats_another_that_began_alike_and_went_on() -> None:
+    """Made alike by two members, edited by one: nothing of the other is new, but not vice versa."""
+    anna, ben = parted()
+    (mine,) = ben.say(ben.genesis(file(2), "one"))
+    other = taken(accept(None, mine))
+    assert repeats(anna.state(FILE), other)
+    anna.say(anna.change(FILE, "two"))
+    assert content_of(anna.state(FILE)) != content_of(other)
+    assert repeats(anna.state(FILE), other)
+    assert not repeats(other, anna.state(FILE))
+    anna.say(anna.delete(FILE))
+    assert not repeats(anna.state(FILE), other)
+
+
+def test_a_file_with_another_side_is_no_repetition() -> None:
+    """What stands in a conflict is not all there is of a file."""
+    ben, _, _ = conflicted()
+    state = ben.state(FILE)
+    assert content_of(state) is not None
+    assert not repeats(state, state)
 
 
 def test_rivals_with_the_same_content_are_no_conflict() -> None:

@@ -264,6 +264,20 @@ def head_of(state: FileState) -> FileHead:
     )
 
 
+def repeats(state: FileState, other: FileState) -> bool:
+    """Return whether ``other`` holds nothing that is not in the history of ``state``.
+
+    So it is with files that several members made alike at one time (each pulled the same commit,
+    say), and still is when one of them was edited since.
+    """
+    if len({head.lineage for head in living(other)}) != 1:
+        return False
+    content, shown = content_of(other), content_of(state)
+    if content is None or shown is None:
+        return False  # not merged yet: what is unknown is not the same
+    return content == shown or any(root.blob == content[0] for root in state.roots)
+
+
 def next_depth(state: FileState, parents: tuple[EntryRef, ...]) -> int:
     """Return the depth of an entry on these parents (older parents count by the frontier)."""
     depths = {head.ref: head.depth for head in state.heads}

@@ -125,9 +125,9 @@ class NodeCore:
         self._doubts = Doubts(self.ledger)
         self._warnings = Warnings()
         self._keeping = Keeping(numbers.ticket)
-        self._deciding = Deciding(self.membership, self.workspace, self._keeping)
-        self._storing = Storing(self.workspace, self.authoring, self.intake, self._keeping)
         self._looking = FirstLook(boot, self.workspace, self.replication, self._keeping)
+        self._deciding = Deciding(self.membership, self.workspace, self._looking, self._keeping)
+        self._storing = Storing(self.workspace, self.authoring, self.intake, self._keeping)
         self._receiving = Receiving(
             self.membership, self.intake, self.replication, self.workspace, self._doubts
         )
@@ -226,9 +226,10 @@ class NodeCore:
             case PeerFlooded():
                 return [words.flooded(self.membership.label(event.peer))]
             case FolderTouched():
-                self.workspace.watch(event.paths)
+                if self._looking.is_done:  # otherwise the first look will see it
+                    self.workspace.watch(event.paths)
             case FolderUnwatched():
-                return [*self.workspace.scan(now_ms)] if self.is_first_sync_done else []
+                return self._looking.again(now_ms)
             case FetchContents():
                 return self._receiving.want(event.blobs, now_ms)
             case DamageFound():

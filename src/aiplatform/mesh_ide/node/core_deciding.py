@@ -7,6 +7,7 @@ from aiplatform.mesh_ide.mesh.outputs import KeepRoster
 from aiplatform.mesh_ide.node import records
 from aiplatform.mesh_ide.node.core_inner import Internal
 from aiplatform.mesh_ide.node.core_keeping import Keeping
+from aiplatform.mesh_ide.node.core_looking import FirstLook
 from aiplatform.mesh_ide.node.events import (
     AddRosterRecords,
     KeepRecords,
@@ -27,10 +28,15 @@ class Deciding:
     """
 
     def __init__(
-        self, membership: MembershipCore, workspace: WorkspaceCore, keeping: Keeping
+        self,
+        membership: MembershipCore,
+        workspace: WorkspaceCore,
+        looking: FirstLook,
+        keeping: Keeping,
     ) -> None:
         self._membership = membership
         self._workspace = workspace
+        self._looking = looking
         self._keeping = keeping
 
     def handle(self, request: Decision, now_ms: int) -> list[Internal]:
@@ -44,7 +50,7 @@ class Deciding:
                 return [self._keeping.keep_for(request.tag, request.records)]
             case LookAgain():
                 self._membership.redial(now_ms)
-                return [*self._workspace.scan(now_ms), Replied(request.tag)]
+                return [*self._looking.again(now_ms), Replied(request.tag)]
 
     def _end_hold(self, request: ReleaseHold | RejectHold, now_ms: int) -> list[Internal]:
         if request.hold not in self._workspace.deletions.holds:

@@ -41,6 +41,14 @@ class FirstLook:
         self._started_ms = now_ms
         return [] if self._is_joining else self._look(now_ms)
 
+    def again(self, now_ms: int) -> list[Internal]:
+        """Look once more, unless the first look is still to come.
+
+        Taken before it, what stands in a newcomer's folder would be new files, beside those of the
+        same names that everybody has.
+        """
+        return [] if self._is_waiting else [*self._workspace.scan(now_ms)]
+
     def tick(self, now_ms: int) -> list[Internal]:
         """Look once somebody was met, or nobody came for long."""
         if not self._is_waiting:

@@ -23,6 +23,7 @@ from aiplatform.mesh_ide.documents.state import (
     content_of,
     lineage_of,
     mode_of,
+    repeats,
 )
 from aiplatform.mesh_ide.model.entries import EntryDraft, EntryRef, Principal
 from aiplatform.mesh_ide.model.ids import FileId
@@ -253,17 +254,15 @@ def agreed(state: FileState, seen: Observation) -> Standing:
 
 
 def twins(ledger: Ledger, path: str, file: FileId) -> list[FileId]:
-    """Return files hidden behind this one at a path because their bytes are the same."""
+    """Return files hidden behind this one at a path that hold nothing but what it held too."""
     state = ledger.state(file)
-    content = content_of(state) if state is not None else None
-    if content is None:
-        return []  # nothing, or not merged yet: what is unknown is not the same
     return [
         other
         for other in ledger.index.claims(path)
         if other != file
+        and state is not None
         and (twin := ledger.state(other)) is not None
-        and content_of(twin) == content
+        and repeats(state, twin)
     ]
 
 
