@@ -121,6 +121,17 @@ def test_what_cannot_replicate_is_listed_with_its_reason(tmp_path: Path) -> None
             assert set(beta.tree()) == {"fine.txt", "later.txt", "loop", "sub/up"}
             assert unnameable.read_bytes() == b"lost?"
             assert alpha.is_serving
+            for path in (unnameable, root / "fifo", root / "outside"):
+                path.unlink()
+            await alpha.look()
+            await until(
+                lambda: (
+                    not {"fifo", "outside"} & set(alpha.skipped())
+                    and "name-is-not-utf8" not in alpha.skipped().values()
+                ),
+                lambda: f"what is gone is not listed: {alpha.skipped()}",
+            )
+            assert alpha.skipped()["absolute"] == "link-leaves-the-root"
 
     run(work())
 

@@ -69,6 +69,17 @@ def test_nothing_is_asked_without_peers_and_everything_once_one_comes() -> None:
     assert asked(fetcher) == {}
 
 
+def test_nothing_is_under_way_where_nobody_could_send_it() -> None:
+    """A node alone would wait for ever for a content that only it ever had."""
+    fetcher = Fetcher()
+    fetcher.want(blob(1), 10)
+    assert fetcher.under_way == 0
+    fetcher.add_peer(ANNA)
+    assert fetcher.under_way == 1
+    fetcher.drop_peer(ANNA)
+    assert (fetcher.under_way, len(fetcher)) == (0, 1)
+
+
 def test_who_does_not_have_it_is_not_asked_again_and_the_next_one_is() -> None:
     """Missing at one peer, asked of the other; missing there too, given up."""
     fetcher = fetching(ANNA, BEN)

@@ -110,6 +110,21 @@ def test_names_that_are_not_utf8_are_skipped_in_a_form_to_show(
     }
 
 
+@pytest.mark.parametrize("path", ["\udcff", "a/b\udcff"])
+def test_a_name_that_is_not_utf8_is_told_while_it_is_there(
+    root: Path, tree: LocalFileTree, path: str
+) -> None:
+    """Renamed or removed, it is nobody's business any more."""
+    (root / "a").mkdir()
+    (root / path).write_bytes(b"1")
+    (skipped,) = tree.observe([path], {}).skipped
+    assert skipped.reason is SkipReason.NAME_NOT_UTF8
+    (root / path).unlink()
+    batch = tree.observe([path], {})
+    assert (batch.observations, batch.skipped) == ((), ())
+    assert len(tree.observe(["\udcff\0"], {}).skipped) == 1
+
+
 def test_sockets_and_devices_are_skipped(root: Path, tree: LocalFileTree) -> None:
     """By their kind, without opening them."""
     listener = socket.socket(socket.AF_UNIX)

@@ -17,7 +17,7 @@ from aiplatform.mesh_ide.model.enums import Role, SyncState
 from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId, NodeId
 from aiplatform.mesh_ide.ports.errors import PeerUnreachableError
 from aiplatform.mesh_ide.ports.transport import LinkStats
-from aiplatform.mesh_ide.workspace.core_taking import SKIPPED_MAX
+from aiplatform.mesh_ide.workspace.core_skips import SKIPPED_MAX
 
 Emit = Callable[[Struct], Awaitable[None]]
 

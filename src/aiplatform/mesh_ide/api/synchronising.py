@@ -47,7 +47,7 @@ class Synchronising:
         core = self._subjects.core
         outstanding = core.workspace.outstanding
         authoring = core.authoring.queued + core.ledger.claimed
-        fetching = len(core.replication.fetcher)
+        fetching = core.replication.fetcher.under_way
         is_looked_at = core.is_first_sync_done and (
             core.workspace.has_scanned or not self._subjects.node.settings.folder
         )

@@ -261,7 +261,7 @@ class NodeCore:
         )
         out: list[Internal] = [*self._storing.retried(now_ms)]
         out.extend(self.membership.tick(busy, now_ms))
-        is_serving = bool(busy) or len(self.replication.fetcher) > 0
+        is_serving = bool(busy) or self.replication.fetcher.under_way > 0
         out.extend(self.workspace.tick(now_ms, is_busy=is_serving))
         if now_ms - self._rechecked_ms >= RECHECK_MS:
             # A content can come to be here as that of another file; nobody tells then.

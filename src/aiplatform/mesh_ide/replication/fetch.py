@@ -48,6 +48,11 @@ class Fetcher:
         """Return how many contents are missing."""
         return len(self._wants)
 
+    @property
+    def under_way(self) -> int:
+        """Return how many contents may come now: none while nobody is linked who could send."""
+        return len(self._wants) if self._load else 0
+
     def is_wanted(self, blob: BlobHash) -> bool:
         """Return whether a content is missing and may still come."""
         return blob in self._wants

@@ -134,12 +134,13 @@ class WorkspaceCore:
             self._rescan = True
             return []
         self._is_scanning = True
+        self.taking.skips.begin_scan()
         return [ScanFolder(self.folder.known_stats())]
 
     @property
     def skipped(self) -> dict[str, Skipped]:
         """Return what stays at home, and why."""
-        return self.taking.skipped
+        return self.taking.skips.by_path
 
     @property
     def has_more(self) -> bool:
@@ -189,6 +190,7 @@ class WorkspaceCore:
             self._must_scan_first = self._must_scan_first and not self._has_scanned
             out.extend(self._root(result.problem, now_ms))
             if result.problem is None:
+                self.taking.skips.end_scan()
                 # Also what a crash kept from being written is seen to now.
                 self._touched.add(path for path, _ in self._ledger.index.owned())
                 self._touched.add(self.folder.paths())
@@ -445,5 +447,6 @@ class WorkspaceCore:
             paths = tuple(self._to_observe)
             self._to_observe.clear()
             self._is_observing = True
+            self.taking.skips.look_at(paths)
             out.append(ObservePaths(paths, self.folder.known_stats(paths)))
         return out

@@ -10,7 +10,6 @@ from aiplatform.mesh_ide.ports.filetree import (
     FileStat,
     Observation,
     ScanBatch,
-    Skipped,
     WriteOutcome,
 )
 from aiplatform.mesh_ide.ports.jobs import Job, WritesApplied
@@ -18,12 +17,10 @@ from aiplatform.mesh_ide.workspace.core_apply import Applier
 from aiplatform.mesh_ide.workspace.core_deletions import Deletions
 from aiplatform.mesh_ide.workspace.core_edits import Edits
 from aiplatform.mesh_ide.workspace.core_observe import Observer
+from aiplatform.mesh_ide.workspace.core_skips import Skips
 from aiplatform.mesh_ide.workspace.core_touched import Touched
 from aiplatform.mesh_ide.workspace.folder import Folder
 from aiplatform.mesh_ide.workspace.records import DiskState
-
-SKIPPED_MAX = 10_000
-"""What was skipped is listed for people; the list is bounded."""
 
 
 class Taking:
@@ -52,7 +49,7 @@ class Taking:
         the scan tells what is gone, and only then can a new path be the other half of a rename."""
         self._behind_writes: set[str] = set()
         """Where a new file was seen while a write of ours was under way: to be looked at again."""
-        self.skipped: dict[str, Skipped] = {}
+        self.skips = Skips()
         self.changed_ms = 0
         """When something was seen to change last."""
 
@@ -94,8 +91,7 @@ class Taking:
         """Take one batch; ``is_scan``: new paths wait for ``end_scan``."""
         out: list[Job | Notice] = []
         created: list[Observation] = []
-        room = SKIPPED_MAX - len(self.skipped)
-        self.skipped.update((skipped.path, skipped) for skipped in batch.skipped[:room])
+        self.skips.meet(batch.skipped)
         for path in batch.unchanged:
             if self._deletions.is_waiting(path):
                 self._deletions.came_back(path)
@@ -123,7 +119,7 @@ class Taking:
         self, seen: Observation, created: list[Observation], now_ms: int
     ) -> list[Job | Notice]:
         """Take one observation; what stands at a new path is gathered in ``created``."""
-        self.skipped.pop(seen.path, None)
+        self.skips.leave(seen.path)
         if seen.problem is not None:
             if seen.stat is not None:
                 self._observer.look_again[seen.path] = None

@@ -207,6 +207,8 @@ class Walk:
             parts = split_path(path)
         except BadPathError as error:
             is_utf8 = path.isascii() or "UTF-8" not in str(error)
+            if not is_utf8 and self._is_gone(path):
+                return
             reason = SkipReason.NAME_NOT_PORTABLE if is_utf8 else SkipReason.NAME_NOT_UTF8
             shown = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
             self._skip(shown.replace("\0", "\\0"), Skip(reason, str(error)))
@@ -227,6 +229,15 @@ class Walk:
                     pass
             finally:
                 inner.close()
+
+    def _is_gone(self, path: str) -> bool:
+        """Return whether nothing stands at a path whose name other machines could not write."""
+        above, _, name = path.rpartition("/")
+        try:
+            folder = self._reach(split_path(above) if above else [])
+            return folder is None or folder.look(name) is None
+        except (BadPathError, ValueError):  # the latter: a NUL in it
+            return False
 
     def _reach(self, parts: list[str]) -> OpenFolder | None:
         """Open the folder at this path step by step, or report what stands in the way."""
