@@ -100,6 +100,16 @@ def test_a_write_takes_its_content_from_what_was_kept_and_lets_it_go() -> None:
     assert ports.cache.get(blob("one")) is None
 
 
+def test_a_second_file_of_the_same_content_is_made_from_the_first() -> None:
+    """Planned together, written one after the other: memory holds the content only once."""
+    ports = Ports()
+    ports.contents.keep(blob("one"), b"one")
+    for path in ("a", "b", "c"):
+        result = apply(ports, place(path, "one"))
+        assert [one.outcome for one in result.results] == [WriteOutcome.APPLIED]
+    assert ports.disk.folder.files() == {"a": b"one", "b": b"one", "c": b"one"}
+
+
 def test_what_is_overwritten_is_archived_first() -> None:
     """The bytes before the write are in the archive when it returns."""
     ports = Ports()

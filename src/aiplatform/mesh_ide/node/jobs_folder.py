@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
 
 from aiplatform.mesh_ide.model.ids import BlobHash
@@ -41,6 +42,9 @@ _OBSERVED_MAX = 256
 """Handed on at once: what the core does with an observation takes some 20 µs, and its turns are to
 be short."""
 
+_PLACED_MAX = 4096
+"""As many as can be planned at a time, in small files: sixteen jobs of 256."""
+
 
 class FolderJobs:
     """Looks at the folder and changes it; what is overwritten is archived first."""
@@ -49,6 +53,9 @@ class FolderJobs:
         self._tree = tree
         self._contents = contents
         self._storing = storing
+        self._placed: OrderedDict[BlobHash, str] = OrderedDict()
+        """Where contents were put lately: another write of the same one may have been planned
+        before the first had put it anywhere, and memory has let it go since."""
 
     def scan(self, job: ScanFolder) -> Iterator[JobResult]:
         """Look at everything, in parts."""
@@ -97,7 +104,11 @@ class FolderJobs:
             if kept.problem is not None:
                 # Nothing is overwritten that could not be kept.
                 return _refused(job, archived, kept.problem)
-        hints = {p.source.blob: p.source.path for p in job.writes if p.source is not None}
+        hints: dict[BlobHash, str | None] = {}
+        for planned in job.writes:
+            if planned.source is not None:
+                blob, path = planned.source.blob, planned.source.path
+                hints[blob] = path or self._placed.get(blob)
         writes = tuple(planned.write for planned in job.writes)
         try:
             results = self._tree.apply(writes, HintedContents(self._contents, hints))
@@ -106,6 +117,10 @@ class FolderJobs:
         for write, result in zip(writes, results, strict=True):
             if write.blob is not None and result.outcome is WriteOutcome.APPLIED:
                 self._contents.forget(write.blob)
+                self._placed[write.blob] = write.path
+                self._placed.move_to_end(write.blob)
+        while len(self._placed) > _PLACED_MAX:
+            self._placed.popitem(last=False)
         return WritesApplied(job.writes, results, archived)
 
 
