@@ -12,6 +12,7 @@ from aiplatform.mesh_ide.ports.filetree import FileStat, FileWrite, WriteOutcome
 from aiplatform.mesh_ide.ports.jobs import (
     BlobSource,
     Materialise,
+    MaterialisedText,
     PlannedWrite,
     TextAt,
     WritesApplied,
@@ -180,7 +181,8 @@ def test_an_edited_text_is_computed_from_its_root() -> None:
     assert item.heads == (edit.ref,)
     bench.applier.consider("a")
     assert bench.needs.take_merges() == []
-    assert bench.needs.end_merge(FILE) == (edit.ref,)
+    answer = MaterialisedText(FILE, (edit.ref,), blob("two"), 3)
+    assert bench.needs.end_merge(answer) == ()
     assert bench.needs.on_content([blob("two")]) == ["a"]
     assert [w.blob for w in write(bench, "a")] == [blob("two")]
 
@@ -205,7 +207,7 @@ def test_a_text_that_cannot_be_merged_is_fetched_as_it_is() -> None:
     bench.arrive(*bench.peer.say(bench.peer.change(FILE, "two")))
     plan(bench, "a")
     bench.needs.take_merges()
-    bench.needs.end_merge(FILE)
+    bench.needs.end_merge(MaterialisedText(FILE, bench.state(1).refs(), None, 0))
     bench.needs.give_up_merge(bench.state(1))
     assert plan(bench, "a") == []
     assert bench.needs.wanted == {blob("two"): (FILE, 3)}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from msgspec.structs import replace
 
 from aiplatform.mesh_ide.model.enums import EntryKind
 from aiplatform.mesh_ide.ports.filetree import FileStat, Observation
 from aiplatform.mesh_ide.ports.jobs import DeriveUpdates
+from aiplatform.mesh_ide.workspace.core_deletions import Deletions
 from aiplatform.mesh_ide.workspace.core_taking import Taking
 from aiplatform.mesh_ide.workspace.records import SETTLE_MS, DiskState, disk_record
-from tests.unit.documents.authors import file
+from tests.unit.documents.authors import Author, blob, file
 from tests.unit.workspace.bench import NOW_MS, entries, only, seen
 from tests.unit.workspace.core_rig import Rig, with_taking, written
 
@@ -39,6 +42,17 @@ class HastyTaking(Taking):
     def _may_have_left(self, seen: Observation) -> bool:
         del seen
         return False
+
+
+class CertainDeletions(Deletions):
+    """Takes what stood there last for what is gone, whatever we were about to write over it."""
+
+    def _is_unsure(self, path: str) -> bool:
+        del path
+        return False
+
+
+# --- moves --------------------------------------------------------------------------------------
 
 
 def moving(taking_type: type[Taking] = Taking) -> Rig:
@@ -160,3 +174,85 @@ def test_an_edit_of_what_was_still_to_be_moved_is_an_edit() -> None:
     rig = moving()
     (job,) = only(rig.scanned(seen("a", "one more", INODE)), DeriveUpdates)
     assert [item.lineage.file for item in job.items] == [file(INODE)]
+
+
+# --- writes over another file, or over another side of a conflict -------------------------------
+
+
+def with_another_file(rig: Rig) -> tuple[DiskState | None, DiskState | None]:
+    """Let file 2 stand where file 1 has its place; returns what is believed before and after."""
+    rig.stand("a", 2, "two")
+    before = rig.folder.get("a")
+    rig.share("a", 1)
+    rig.agree("a", 1)
+    return before, rig.folder.get("a")
+
+
+def with_another_side(rig: Rig) -> tuple[DiskState | None, DiskState | None]:
+    """Let one side of a conflict of file 2 stand where the other has won; returns the same."""
+    rig.stand("a", 2)
+    ben = Author("ben")
+    ben.hear(*rig.peer.heard)
+    rig.arrive(*rig.peer.say(rig.peer.change(file(2), "two")))
+    rig.agree("a", 2)
+    before = rig.folder.get("a")
+    for text in ("rewritten", "rewritten again"):  # the deeper side wins
+        rig.arrive(*ben.say(ben.change(file(2), text, is_replace=True)))
+    rig.agree("a", 2)
+    return before, rig.folder.get("a")
+
+
+Situation = Callable[[Rig], tuple[DiskState | None, DiskState | None]]
+
+
+def writing(situation: Situation, *archived: str) -> Rig:
+    """Begin after a crash during a write of ours over another file or side, done or not."""
+    before, after = situation(Rig())
+    assert before is not None
+    assert after is not None
+    rig = Rig()
+    situation(rig)
+    rig.folder.put("a", None)
+    record = disk_record("a", replace(before, planned=after.now))
+    assert record.value is not None
+    rig.core.load([(record.key, record.value)], [], map(blob, archived))
+    rig.hold_content("one", "rewritten again")
+    rig.does(rig.core.scan(NOW_MS))
+    return rig
+
+
+def removed_while_down(
+    situation: Situation, *archived: str, deletions_type: type[Deletions] = Deletions
+) -> tuple[list[EntryKind], list[str]]:
+    """Let nothing stand there any more; returns our entries and what is written then."""
+    rig = writing(situation, *archived)
+    rig.core.deletions.__class__ = deletions_type
+    rig.scanned(GONE)
+    out = [*rig.tick(SETTLE_MS), *rig.store()]
+    return [known.entry.kind for known in entries(rig)], written(out)
+
+
+def test_what_may_have_been_written_over_is_not_deleted_with_what_stood_there() -> None:
+    """Which of the two a person removed, nobody can tell: none is deleted, and one comes back."""
+    assert removed_while_down(with_another_file, "two") == ([], ["a"])
+    assert removed_while_down(with_another_side, "two") == ([], ["a"])
+
+
+def test_a_variant_that_is_sure_of_what_stood_there_is_caught() -> None:
+    """The check can fail: it deletes what the person perhaps did not see."""
+    for situation in (with_another_file, with_another_side):
+        out = removed_while_down(situation, "two", deletions_type=CertainDeletions)
+        assert out == ([EntryKind.DELETE], ["a"])
+
+
+def test_what_was_not_archived_was_not_written_over_yet() -> None:
+    """So it stood there still, and it is what the person removed."""
+    assert removed_while_down(with_another_file) == ([EntryKind.DELETE], ["a"])
+
+
+def test_what_was_renamed_before_we_wrote_over_it_is_found() -> None:
+    """It stands at its new path, and the other file gets its place."""
+    rig = writing(with_another_file, "two")
+    rig.scanned(seen("b", "two", 2), GONE)
+    out = [*rig.tick(SETTLE_MS), *rig.store()]
+    assert (rig.path_of(2), entries(rig), written(out)) == ("b", [], ["a"])

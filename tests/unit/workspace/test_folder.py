@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from aiplatform.mesh_ide.model.entries import EntryRef
 from aiplatform.mesh_ide.model.enums import FileMode
 from aiplatform.mesh_ide.model.ids import NO_ENTRY
+from aiplatform.mesh_ide.ports.filetree import FileStat
 from aiplatform.mesh_ide.ports.jobs import BlobSource
 from aiplatform.mesh_ide.ports.store import PutRecord, Write
-from aiplatform.mesh_ide.workspace.folder import RECORDS_PER_COMMIT_MAX, Folder
+from aiplatform.mesh_ide.storage.contents import ContentCache
+from aiplatform.mesh_ide.workspace.adapters.memory_disk import MemoryDisk
+from aiplatform.mesh_ide.workspace.adapters.memory_tree import MemoryFileTree
+from aiplatform.mesh_ide.workspace.folder import LOOK_ANEW, RECORDS_PER_COMMIT_MAX, Folder
 from aiplatform.mesh_ide.workspace.records import DiskState, Standing, decode_disk
 from tests.unit.documents.authors import Author, blob, file
 from tests.unit.workspace.bench import stat
@@ -93,6 +100,50 @@ def test_stats_are_given_for_all_for_paths_and_for_what_lies_below() -> None:
     assert set(folder.known_stats(["src"])) == {"src/a", "src/b/c"}
     assert set(folder.known_stats(["top", "src/b"])) == {"top", "src/b/c"}
     assert folder.known_stats(["nowhere"]) == {}
+
+
+class Oblivious(Folder):
+    """Knows nothing of what has to be looked at anew."""
+
+    def known_stats(self, paths: Iterable[str] | None = None) -> dict[str, FileStat]:
+        """Leave it out."""
+        known = super().known_stats(paths)
+        return {path: stat for path, stat in known.items() if stat != LOOK_ANEW}
+
+
+class Kept(ContentCache):
+    """Where a look at the folder puts contents."""
+
+    keep = ContentCache.put
+
+
+def told_to_be_gone(folder: Folder) -> list[set[str]]:
+    """Look at an empty disk where files are believed to stand: by path, by folder, at all."""
+    for number, path in enumerate(("src/a", "src/b"), 1):
+        folder.put(path, standing(number))
+    anew = folder.get("src/a")
+    assert anew is not None
+    folder.put("src/a", replace(anew, stat=None))
+    tree = MemoryFileTree(MemoryDisk(), Kept())
+    looks = (
+        [tree.observe(["src/a", "src/b"], folder.known_stats(["src/a", "src/b"]))],
+        [tree.observe(["src"], folder.known_stats(["src"]))],
+        list(tree.scan(folder.known_stats())),
+    )
+    return [
+        {seen.path for batch in look for seen in batch.observations if seen.stat is None}
+        for look in looks
+    ]
+
+
+def test_what_has_to_be_looked_at_anew_is_told_to_be_gone() -> None:
+    """Renamed with another mode, it is looked at a second time; it may be gone by then."""
+    assert told_to_be_gone(Folder()) == [{"src/a", "src/b"}] * 3
+
+
+def test_a_variant_that_knows_only_what_it_has_a_stat_of_is_caught() -> None:
+    """The check can fail."""
+    assert told_to_be_gone(Oblivious()) == [{"src/b"}] * 3
 
 
 def test_what_came_to_stand_is_handed_out_once() -> None:

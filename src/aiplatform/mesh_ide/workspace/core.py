@@ -274,7 +274,7 @@ class WorkspaceCore:
         """Merged contents are at hand (or cannot be had yet)."""
         out: Out = []
         for text in result.texts:
-            self._needs.end_merge(text.file)
+            out.extend(ArchiveBlobs((rival,)) for rival in self._needs.end_merge(text))
             state = self._ledger.state(text.file)
             self._touched.file(text.file)
             if state is None or tuple(h.ref for h in winning(state)) != text.heads:

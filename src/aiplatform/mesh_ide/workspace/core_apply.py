@@ -129,10 +129,8 @@ class Applier:
                 continue
             winners = winning(state)
             for head in living(state):
-                if head.blob is None or head in winners:
-                    continue
-                if self._needs.keep(head.blob, file):
-                    self._needs.shelve(head.blob, head.size, file)
+                if head not in winners:
+                    self._needs.keep_rival(state, head)
             if file == shown or not winners:
                 continue
             content = content_of(state)

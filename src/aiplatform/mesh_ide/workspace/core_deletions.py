@@ -147,9 +147,10 @@ class Deletions:
             standing = self._folder.standing(path)
             if standing is None:
                 continue
+            is_unsure = self._is_unsure(path)
             self._folder.put(path, None)
             is_elsewhere = self._folder.path_of(standing.file) is not None
-            if is_elsewhere or not self._ledger.is_alive(standing.file):
+            if is_unsure or is_elsewhere or not self._ledger.is_alive(standing.file):
                 continue
             deleted.append(path)
             for file in (standing.file, *twins(self._ledger, path, standing.file)):
@@ -159,6 +160,20 @@ class Deletions:
         if not drafts:
             return []
         return self._observer.submit([], drafts, tuple(deleted), now_ms)
+
+    def _is_unsure(self, path: str) -> bool:
+        """Return whether what is gone may be another file, or side, than what stood there last.
+
+        A crash cut off our write of that other one, and somebody removed what stood there before
+        we looked again: at worst it comes back. We archive first what we write over; what is not
+        archived stood there still.
+        """
+        state = self._folder.get(path)
+        if state is None or state.now is None or state.planned is None:
+            return False
+        was, planned = state.now, state.planned
+        is_other = (planned.file, planned.lineage) != (was.file, was.lineage)
+        return is_other and was.blob in self._folder.archived
 
     def release(self, number: int, now_ms: int) -> list[Job | Notice]:
         """A person says: these deletions were meant."""

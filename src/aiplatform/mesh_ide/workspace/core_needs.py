@@ -7,11 +7,11 @@ from itertools import islice
 from typing import Final
 
 from aiplatform.mesh_ide.documents.ledger import Ledger
-from aiplatform.mesh_ide.documents.state import FileState, winning
+from aiplatform.mesh_ide.documents.state import FileState, Head, Root, winning
 from aiplatform.mesh_ide.model.entries import EntryRef
 from aiplatform.mesh_ide.model.enums import EntryKind
 from aiplatform.mesh_ide.model.ids import BlobHash, FileId
-from aiplatform.mesh_ide.ports.jobs import Materialise, TextAt
+from aiplatform.mesh_ide.ports.jobs import BlobSource, Materialise, MaterialisedText, TextAt
 from aiplatform.mesh_ide.workspace.folder import Folder
 
 MATERIALISE_PER_JOB_MAX: Final = 64
@@ -30,7 +30,9 @@ RETRIES_MAX: Final = 128
 class Needs:
     """Contents that are not here yet.
 
-    Invariant: a file in ``_merging`` has exactly one ``Materialise`` under way.
+    Invariants:
+        1. a file in ``_merging`` has exactly one ``Materialise`` of its winning heads under way.
+        2. a head in ``_rivals`` has exactly one of its own, gathered or under way.
     """
 
     def __init__(self, ledger: Ledger, folder: Folder) -> None:
@@ -38,6 +40,8 @@ class Needs:
         self._folder = folder
         self._to_merge: dict[FileId, TextAt] = {}
         self._merging: dict[FileId, tuple[EntryRef, ...]] = {}
+        self._rivals_to_compute: list[TextAt] = []
+        self._rivals: dict[tuple[EntryRef, ...], tuple[BlobHash, int]] = {}
         self._ready: set[BlobHash] = set()
         self._waiting: dict[BlobHash, dict[str, None]] = {}
         self._unmergeable: dict[FileId, tuple[EntryRef, ...]] = {}
@@ -57,7 +61,8 @@ class Needs:
     @property
     def outstanding(self) -> int:
         """Return how many merges and contents are waited for."""
-        return len(self._merging) + len(self._waiting) + len(self._to_merge)
+        merges = len(self._merging) + len(self._to_merge) + len(self._rivals)
+        return merges + len(self._waiting)
 
     def is_here(self, blob: BlobHash) -> bool:
         """Return whether a content can be written now."""
@@ -87,6 +92,24 @@ class Needs:
         self.shelf.setdefault(blob, {})[file] = None
         return not is_known and not self._folder.holds(blob)
 
+    def keep_rival(self, state: FileState, head: Head) -> None:
+        """See that a losing side of a conflict comes into the archive.
+
+        An edited text is computed from its root if that is here: where its author died before it
+        archived what the edit led to, nobody has these bytes to send. Only fetching them was
+        tried first, and a live edit that every node held was to be read nowhere.
+        """
+        if head.blob is None or not self.keep(head.blob, state.file):
+            return
+        root = state.root(head.lineage)
+        if head.kind is not EntryKind.UPDATE or not head.is_text or not self._has_root(root):
+            self.shelve(head.blob, head.size, state.file)
+            return
+        heads = (head.ref,)
+        if heads not in self._rivals:
+            self._rivals[heads] = (head.blob, head.size)
+            self._rivals_to_compute.append(self._text_at(state, root, heads))
+
     def shelve(self, blob: BlobHash, size: int, file: FileId) -> None:
         """Fetch a content that stands nowhere and keep it in the archive."""
         self.shelf.setdefault(blob, {})[file] = None
@@ -115,25 +138,30 @@ class Needs:
         root = state.root(heads[0].lineage)
         refs = tuple(head.ref for head in heads)
         is_hopeless = self._unmergeable.get(state.file) == state.refs()
-        is_here = root.blob in self._ready or self._folder.holds(root.blob)
-        if is_hopeless or not is_here:
+        if is_hopeless or not self._has_root(root):
             path = self._ledger.index.path_of(state.file)
             if path is not None:
                 self._waiting.setdefault(root.blob, {})[path] = None
             self.shelve(root.blob, root.size, state.file)
             return
+        self._to_merge[state.file] = self._text_at(state, root, refs)
+
+    def _has_root(self, root: Root) -> bool:
+        return root.blob in self._ready or self._folder.holds(root.blob)
+
+    def _text_at(self, state: FileState, root: Root, heads: tuple[EntryRef, ...]) -> TextAt:
         source = self._folder.source(root.blob)
-        lineage = self._ledger.lineage_of(state.file, root.ref, source)
-        self._to_merge[state.file] = TextAt(lineage, refs)
+        return TextAt(self._ledger.lineage_of(state.file, root.ref, source), heads)
 
     # --- merges and contents that come -------------------------------------------------------
 
     def take_merges(self) -> list[Materialise]:
-        """Hand out the merges that gathered."""
-        items = list(self._to_merge.values())
-        self._to_merge.clear()
-        for item in items:
+        """Hand out the merges that gathered, and the rivals to be computed."""
+        for item in self._to_merge.values():
             self._merging[item.lineage.file] = item.heads
+        items = [*self._to_merge.values(), *self._rivals_to_compute]
+        self._to_merge.clear()
+        self._rivals_to_compute.clear()
         return [
             Materialise(tuple(items[i : i + MATERIALISE_PER_JOB_MAX]))
             for i in range(0, len(items), MATERIALISE_PER_JOB_MAX)
@@ -153,9 +181,20 @@ class Needs:
                 paths.extend(self._waiting.pop(blob))
         return paths
 
-    def end_merge(self, file: FileId) -> tuple[EntryRef, ...]:
-        """Close a merge and return the heads it was asked for."""
-        return self._merging.pop(file, ())
+    def end_merge(self, text: MaterialisedText) -> tuple[BlobSource, ...]:
+        """Close a merge; returns the content of a rival that is at hand now, to be archived.
+
+        A rival whose root has gone, or whose author's own hash says otherwise, is fetched instead.
+        """
+        if self._merging.get(text.file) == text.heads:
+            del self._merging[text.file]
+        if text.heads not in self._rivals:
+            return ()
+        blob, size = self._rivals.pop(text.heads)
+        if text.blob != blob:
+            self.shelve(blob, size, text.file)
+            return ()
+        return (self._folder.source(blob),)
 
     def give_up_merge(self, state: FileState) -> None:
         """Remember that this frontier cannot be merged with what is here."""

@@ -169,7 +169,9 @@ class Taking:
         planned, was = state.planned, None if state.now is None else state.now.blob
         if seen.stat is not None and seen.blob == planned.blob:
             state = DiskState(planned, seen.stat, before=state.now)
-        elif seen.stat is None or seen.blob == was:
+        elif seen.stat is None:
+            pass  # it may be what we wrote that is gone: the plan tells so when that is decided on
+        elif seen.blob == was:
             state = replace(state, planned=None)
         elif was is not None or self._has_moved(seen.stat, planned.file):
             # Somebody's edit, of what stood before our write or of what we wrote: both are

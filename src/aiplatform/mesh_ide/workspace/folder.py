@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
+from aiplatform.mesh_ide.model.enums import FileMode
 from aiplatform.mesh_ide.model.ids import BlobHash, FileId
 from aiplatform.mesh_ide.ports.filetree import FileStat
 from aiplatform.mesh_ide.ports.jobs import BlobSource
@@ -14,6 +15,9 @@ from aiplatform.mesh_ide.workspace.path_tree import PathTree
 from aiplatform.mesh_ide.workspace.records import DiskState, Standing, disk_record
 
 RECORDS_PER_COMMIT_MAX = 2048
+
+LOOK_ANEW: Final = FileStat(-1, 0, 0, FileMode.REGULAR)
+"""The stat of no file: what is known by it is read at the next look."""
 
 K = TypeVar("K", FileId, BlobHash)
 
@@ -119,16 +123,18 @@ class Folder:
     def known_stats(self, paths: Iterable[str] | None = None) -> dict[str, FileStat]:
         """Return the stats by which the file tree tells what changed.
 
-        ``paths`` limits the answer to these paths and all below them.
+        ``paths`` limits the answer to these paths and all below them. What stands at a path but
+        has to be looked at anew is among them: only of a known path is it told that it is gone.
         """
         if paths is None:
-            return {p: s.stat for p, s in self._states.items() if s.stat is not None}
+            states = self._states.items()
+            return {p: stat for p, s in states if (stat := _known_stat(s)) is not None}
         known: dict[str, FileStat] = {}
         for named in paths:
             for path in (named, *self._tree.below(named)):
                 state = self._states.get(path)
-                if state is not None and state.stat is not None:
-                    known[path] = state.stat
+                if state is not None and (stat := _known_stat(state)) is not None:
+                    known[path] = stat
         return known
 
     def put(self, path: str, state: DiskState | None) -> None:
@@ -243,3 +249,7 @@ class Folder:
             standing = self.standing(path)
             assert standing is not None, f"nothing stands at {path}"
             assert standing.blob == blob, f"another content stands at {path}"
+
+
+def _known_stat(state: DiskState) -> FileStat | None:
+    return LOOK_ANEW if state.stat is None and state.now is not None else state.stat
