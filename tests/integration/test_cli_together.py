@@ -102,6 +102,8 @@ def test_a_deleted_file_and_an_old_version_come_back(machines: Machines) -> None
     (beta.folder / "gone.txt").unlink()
     both(alpha, beta)
     assert [file["path"] for file in alpha.json("restore", "--list")["files"]] == ["gone.txt"]
+    assert "gone.txt" in alpha.run("restore", "--list", "gone.txt").stdout
+    assert alpha.run("restore", "--list", "src/").stdout == "nothing was deleted\n"
     assert alpha.run("cat", "gone.txt").stdout == "precious\n"
     beta.run("restore", "gone.txt")
     alpha.run("restore", "a.txt", "--version", "1")
@@ -153,13 +155,53 @@ def test_conflicts_are_listed_resolved_and_can_be_undone(machines: Machines) -> 
     assert alpha.run("conflicts", "--check", code=5).stdout
     assert "choose among" in alpha.run("resolve", "logo.bin", "nobody", code=2).stderr
     undo = alpha.json("resolve", "logo.bin", "beta")["undo"]
-    alpha.run("resolve", "same.txt", "alpha")
+    undo_files = alpha.json("resolve", "same.txt", "alpha")["undo"]
     both(alpha, beta)
     assert beta.files() == {"logo.bin": b"\0beta", "same.txt": b"of alpha\n"}
     assert beta.json("conflicts")["conflicts"] == []
     alpha.run(*undo.split()[1:])
     both(alpha, beta)
     assert beta.files()["logo.bin"] == b"\0alpha"
+    beta.run(*undo_files.split()[1:])
+    both(alpha, beta)
+    (again,) = alpha.json("conflicts")["conflicts"]
+    assert again["sides"][0]["id"] in {side["id"] for side in conflicts[1]["sides"]}
+    assert {side["node"] for side in again["sides"]} == {"alpha", "beta"}
+
+
+def test_a_file_that_became_a_folder_elsewhere_is_told_and_both_can_be_kept(
+    machines: Machines,
+) -> None:
+    """Made apart; it leaves its own folder, so every verb on every node says where it is."""
+    alpha = founded(machines("alpha"), a_txt="a\n")
+    beta = joined(machines("beta"), alpha)
+    alpha.settle()
+    beta.settle()
+    beta.run("down")
+    alpha.write("d1/x", "in the folder\n")
+    beta.write("d1", "of beta\n")
+    beta.up()
+    both(alpha, beta)
+    assert beta.files() == {"a.txt": b"a\n", "d1/x": b"in the folder\n"}
+    for one in (alpha, beta):
+        listed = one.run("conflicts", "--check", code=5)
+        assert "d1: a folder, and a file of this name that waits beside it" in listed.stdout
+        assert "1 conflict needs a decision" in listed.stderr
+        assert "1 conflict (mesh conflicts)" in one.run("status").stdout
+        assert one.json("status")["files"] == 2
+        why = one.run("why", "d1").stdout
+        assert "d1: CONFLICT" in why
+        assert "a folder of this name stands there" in why
+        assert one.run("cat", "d1").stdout == "of beta\n"
+    undo = alpha.run("resolve", "../d1", "folder", cwd=alpha.folder / "d1").stderr
+    assert f"Undo (in {alpha.folder}): mesh restore d1 --version " in undo
+    alpha.run(*undo.rpartition("mesh ")[2].split())
+    beta.sync()
+    assert "choose among folder, " in beta.run("resolve", "d1", "beta", code=2).stderr
+    beta.run("resolve", "d1", "alpha", "--to", "d1.txt")  # who brought it back wrote it last
+    both(alpha, beta)
+    assert alpha.files()["d1.txt"] == b"of beta\n"
+    assert alpha.run("conflicts").stdout == "no conflicts\n"
 
 
 def test_a_mass_deletion_is_held_until_somebody_decides(machines: Machines) -> None:

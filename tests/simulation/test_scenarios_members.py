@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from aiplatform.mesh_ide.api.contests import contest_at
 from aiplatform.mesh_ide.model.enums import Role
 from aiplatform.mesh_ide.node.events import LookAgain
 from aiplatform.mesh_ide.simulation import checks
@@ -78,6 +79,7 @@ def test_files_made_alike_on_two_machines_stay_one_to_people() -> None:
     stage.save(0, "new.txt", "pulled\nedited\n")
     stage.settle()
     assert stage.text(1, "new.txt") == "pulled\nedited\n"
+    assert [contest_at(stage[n].core.ledger, "new.txt") for n in (0, 1)] == [None, None]
 
     stage.remove(1, "new.txt")
     stage.settle()

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from aiplatform.mesh_ide.api import answers
-from aiplatform.mesh_ide.cli import app, main, present
+from aiplatform.mesh_ide.cli import app, main, present, verbs_history
 from aiplatform.mesh_ide.cli.output import safe, table
 from aiplatform.mesh_ide.cli.verbs_belonging import BadDurationError, seconds_of
 
@@ -134,6 +134,41 @@ def test_names_cannot_drive_the_terminal() -> None:
     assert "\x1b" not in table(("NAME",), [("\x1b]0;title\x07",)])
 
 
+def test_deleted_files_are_listed_for_a_file_or_a_folder() -> None:
+    """A name that only begins alike is another one; the root has all."""
+    found = answers.Deleted(
+        tuple(
+            answers.DeletedFile(path, "ab" * 16, 1, "ann", "desk", 1)
+            for path in ("docs", "docs/a", "docs/deep/b", "docsy", "x")
+        )
+    )
+
+    def below(path: str) -> list[str]:
+        return [file.path for file in verbs_history._listed(found, path).files]
+
+    assert below("docs/") == below("docs") == ["docs", "docs/a", "docs/deep/b"]
+    assert below("docs/deep/b") == ["docs/deep/b"]
+    assert below(".") == below("") == ["docs", "docs/a", "docs/deep/b", "docsy", "x"]
+    assert below("nothing") == []
+
+
+def side(identifier: str, node: str) -> answers.ConflictSide:
+    """Return a side of a conflict."""
+    return answers.ConflictSide(identifier, "ann", node, 1, 3, is_on_disk=False, is_text=True)
+
+
+def test_the_commands_below_a_conflict_can_be_typed_as_they_are() -> None:
+    """Quoted for the shell; a label that suits no path gives way to the id."""
+    files = answers.Conflict("a b/new.md", "files", (side("aa" * 16, "x"), side("bb" * 16, "../y")))
+    said = present.conflicts(answers.Conflicts((files,)))
+    assert "a b/new.md: two files of this name" in said
+    assert "mesh resolve 'a b/new.md' bbbbbbbbbb --to 'a b/new-bbbbbbbbbb.md'" in said
+    folder = answers.Conflict("d", "folder", (side("folder", ""), *files.sides))
+    assert "d: a folder, and 2 files of this name that wait" in present.conflicts(
+        answers.Conflicts((folder,))
+    )
+
+
 def test_a_status_reads_as_sentences() -> None:
     """What is asked most: is everything where it should be?"""
     peer = answers.Peer("ab" * 32, "desk", "edit", "LOCAL", "online", 1.25, "10.0.0.2:7311", 3)
@@ -165,7 +200,7 @@ def test_a_status_reads_as_sentences() -> None:
         )
     )
     assert "14, 2.0 KiB" in said
-    assert "1 conflicts (mesh conflicts); not confirmed yet by desk" in said
+    assert "1 conflict (mesh conflicts); not confirmed yet by desk" in said
     assert "desk  online  edit  1.2 ms   3" in said
     assert "up 1 min 1 s" in said
     assert said.endswith("problem: the disk is full")

@@ -63,7 +63,7 @@ def test_other_words_stand_at_once_and_after_what_happened_before_them(
     journal.tell("warning", "the clock of desk is off")
     assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
         ("INFO", "1 file changed: a.txt"),
-        ("INFO", "2 files changed: c.txt, d.txt (and 1 changes before it)"),
+        ("INFO", "2 files changed: c.txt, d.txt (and 1 change before it)"),
         ("INFO", "desk is gone: shutting down"),
         ("WARNING", "the clock of desk is off"),
     ]

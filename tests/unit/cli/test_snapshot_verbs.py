@@ -24,7 +24,7 @@ def test_every_snapshot_is_a_line_and_a_damaged_one_says_so() -> None:
     header, first, second = text.splitlines()
     assert header.split() == ["ID", "WHEN", "WHO", "WHAT", "NAMES"]
     assert first.startswith("ababababab ")
-    assert "2 files, 2.0 KiB, 1 versions aside (conflicts)" in first
+    assert "2 files, 2.0 KiB, 1 version aside (conflicts)" in first
     assert first.endswith("first")
     assert "damaged: drop it" in second
 

@@ -6,6 +6,7 @@ Fields are added with a default and never renamed; ``SCHEMA`` grows only when on
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Final
 
 from msgspec import Struct
@@ -47,12 +48,12 @@ class Status(Struct, frozen=True):
     """How a node is.
 
     Attributes:
-        files: living files.
+        files: living files that stand at their path (of several that claim one, the owner).
         bytes: of them together.
         outstanding: paths where folder and history still differ.
         authoring: changes that are not durable yet.
         unarchived: contents that the folder alone holds.
-        conflicts: files and paths that need a decision.
+        conflicts: decisions to be made: as many as `mesh conflicts` lists.
         held: holds that wait for a word.
         problems: what is wrong now, for people.
     """
@@ -244,8 +245,23 @@ class Deleted(Struct, frozen=True):
     files: tuple[DeletedFile, ...]
 
 
+FOLDER_SIDE: Final = "folder"
+"""The word for the folder among the sides of a conflict; no file id begins with it."""
+
+
+class ContestKind(Enum):
+    """Why nothing decides by itself."""
+
+    VERSIONS = "versions"
+    """Of one file: no merge can join them."""
+    FILES = "files"
+    """Of one name, with several contents."""
+    FOLDER = "folder"
+    """Files have the name of a folder, and wait beside it."""
+
+
 class ConflictSide(Struct, frozen=True):
-    """One of the versions that no merge can join."""
+    """One of the things that no merge can join: a version, a file, or a folder (``folder``)."""
 
     id: str
     who: str
@@ -257,7 +273,10 @@ class ConflictSide(Struct, frozen=True):
 
 
 class Conflict(Struct, frozen=True):
-    """A decision to be made. ``kind``: ``versions`` of one file, or several ``files``."""
+    """A decision to be made.
+
+    ``kind`` is one of ``ContestKind``.
+    """
 
     path: str
     kind: str

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+from contextlib import suppress
+from typing import Final
 
 from aiplatform.mesh_ide.api import answers
-from aiplatform.mesh_ide.api.editing import write
+from aiplatform.mesh_ide.api.answers import FOLDER_SIDE, ContestKind
+from aiplatform.mesh_ide.api.contests import STATES_PER_TURN, Contest, contests_of
+from aiplatform.mesh_ide.api.editing import require_free, write
 from aiplatform.mesh_ide.api.history import LookingBack
 from aiplatform.mesh_ide.api.subjects import NoSuchFileError, Subjects, shown
-from aiplatform.mesh_ide.documents.state import FileState, Head, head_of, living, winning
+from aiplatform.mesh_ide.documents.state import FileState, Head, living, winning
 from aiplatform.mesh_ide.model.enums import Role
 from aiplatform.mesh_ide.model.errors import LocalError
-from aiplatform.mesh_ide.model.ids import TREE_FILE, EntryId, FileId, short
-from aiplatform.mesh_ide.node.events import DeleteFile, RejectHold, ReleaseHold
+from aiplatform.mesh_ide.model.ids import EntryId, FileId, short
+from aiplatform.mesh_ide.node.events import DeleteFile, MoveFile, RejectHold, ReleaseHold
 from aiplatform.mesh_ide.ports.errors import BlobMissingError
+
+_FOLDER: Final = answers.ConflictSide(
+    id=FOLDER_SIDE, who="", node="", time_ms=0, size=0, is_on_disk=True, is_text=False
+)
 
 
 class NoSuchSideError(LocalError):
@@ -32,40 +41,36 @@ class Deciding:
 
     async def conflicts(self) -> answers.Conflicts:
         """Return what needs a decision, by path."""
-        found: list[answers.Conflict] = []
-        index = self._subjects.ledger.index
-        for state in list(self._subjects.ledger.states()):
-            if state.file == TREE_FILE or len(state.heads) < 2 or not head_of(state).rivals:  # noqa: PLR2004 - two sides
-                continue
-            path = index.path_of(state.file) or short(state.file)
-            found.append(await self._versions(path, state))
-        for path in index.contested():
-            conflict = await self._files(path)
-            if len({self._content(FileId(bytes.fromhex(s.id))) for s in conflict.sides}) > 1:
-                found.append(conflict)
-        found.sort(key=lambda conflict: (conflict.path, conflict.kind))
-        return answers.Conflicts(tuple(found))
+        shown = [await self._shown(contest) for contest in await self._all()]
+        # One that was decided while the others were looked at has no sides any more.
+        return answers.Conflicts(tuple(conflict for conflict in shown if len(conflict.sides) > 1))
 
-    def _content(self, file: FileId) -> object:
-        _, _, head = self._subjects.known(file)
-        return head.blob or file
+    async def _all(self) -> list[Contest]:
+        ledger = self._subjects.ledger
+        found: list[Contest] = []
+        for number, state in enumerate(list(ledger.states())):
+            if number % STATES_PER_TURN == STATES_PER_TURN - 1:
+                await asyncio.sleep(0)
+            found.extend(contests_of(ledger, state))
+        return sorted(found, key=lambda contest: (contest.path, contest.kind.value))
 
-    async def _versions(self, path: str, state: FileState) -> answers.Conflict:
-        standing = {head.ref for head in winning(state)}
-        sides = [
-            await self._side(short(heads[-1].ref.id), heads, is_on_disk=heads[0].ref in standing)
-            for heads in _by_lineage(state).values()
-        ]
-        return answers.Conflict(path, "versions", tuple(_winner_first(sides)))
-
-    async def _files(self, path: str) -> answers.Conflict:
-        claims = self._subjects.ledger.index.claims(path)
+    async def _shown(self, contest: Contest) -> answers.Conflict:
         sides: list[answers.ConflictSide] = []
-        for file in claims:
+        if contest.kind is ContestKind.FOLDER:
+            sides.append(_FOLDER)
+        for file in contest.files:
             _, state, _ = self._subjects.known(file)
-            heads = list(winning(state))
-            sides.append(await self._side(file.hex(), heads, is_on_disk=file == claims[0]))
-        return answers.Conflict(path, "files", tuple(_winner_first(sides)))
+            standing = {head.ref for head in winning(state)}
+            if contest.kind is ContestKind.VERSIONS:
+                for heads in _by_lineage(state).values():
+                    identifier = short(heads[-1].ref.id)
+                    is_on_disk = heads[0].ref in standing
+                    sides.append(await self._side(identifier, heads, is_on_disk=is_on_disk))
+            elif winning(state):
+                is_on_disk = contest.kind is ContestKind.FILES and file == contest.files[0]
+                heads = list(winning(state))
+                sides.append(await self._side(file.hex(), heads, is_on_disk=is_on_disk))
+        return answers.Conflict(contest.path, contest.kind.value, tuple(_winner_first(sides)))
 
     async def _side(
         self, identifier: str, heads: list[Head], *, is_on_disk: bool
@@ -82,26 +87,40 @@ class Deciding:
             is_text=newest.is_text,
         )
 
-    async def resolve(self, path: str, side: str) -> answers.Changed:
-        """Keep one side; the other stays in the history.
+    async def resolve(self, path: str, side: str, to: str = "") -> answers.Changed:
+        """Keep one side; the other stays in the history. With ``to``, move one side, keep both.
 
         Raises:
-            NoSuchFileError: nothing is in conflict there.
-            NoSuchSideError: the word names no side.
+            NoSuchFileError: nothing is in conflict there, or something stands at ``to``.
+            NoSuchSideError: the word names no side, or none with which this can be done.
         """
         self._subjects.require(Role.EDIT, "resolve a conflict")
-        conflicts = (await self.conflicts()).conflicts
-        here = [conflict for conflict in conflicts if conflict.path == path]
+        contest, chosen = await self._named(path, side)
+        if to:
+            return await self._move_file(contest, chosen, to)
+        if contest.kind is ContestKind.VERSIONS:
+            return await self._keep_version(path, contest.files[0], chosen)
+        if contest.kind is ContestKind.FOLDER and chosen.id != FOLDER_SIDE:
+            raise NoSuchSideError(
+                f"a folder stands at {path}: keep the file under another name with `mesh resolve "
+                f"{shlex.quote(path)} {chosen.id[:10]} --to NEW`, or move the folder, and the file "
+                "takes its place"
+            )
+        return await self._keep_file(contest, chosen)
+
+    async def _named(self, path: str, word: str) -> tuple[Contest, answers.ConflictSide]:
+        """Return the side that a word names; a path may be in two conflicts at once."""
+        here = [contest for contest in await self._all() if contest.path == path]
         if not here:
             raise NoSuchFileError(f"{path} is not in conflict: see `mesh conflicts`")
-        chosen = _chosen(here[0], side)
-        if here[0].kind == "versions":
-            return await self._keep_version(path, chosen)
-        return await self._keep_file(path, chosen)
+        for contest in here[:-1]:
+            with suppress(NoSuchSideError):
+                return contest, _chosen(await self._shown(contest), word)
+        return here[-1], _chosen(await self._shown(here[-1]), word)
 
-    async def _keep_version(self, path: str, chosen: answers.ConflictSide) -> answers.Changed:
-        file = self._subjects.ledger.index.owner(path)
-        assert file is not None, "a file in conflict lives"
+    async def _keep_version(
+        self, path: str, file: FileId, chosen: answers.ConflictSide
+    ) -> answers.Changed:
         _, state, _ = self._subjects.known(file)
         heads = next(
             heads for heads in _by_lineage(state).values() if short(heads[-1].ref.id) == chosen.id
@@ -115,7 +134,7 @@ class Deciding:
             f"{path} is the version of {chosen.node}; the other one stays in its history",
             file.hex(),
             shown(reply.heads),
-            f"mesh restore {path} --version {short(lost.ref.id)}",
+            f"mesh restore {shlex.quote(path)} --version {short(lost.ref.id)}",
         )
 
     async def _content_of_side(self, path: str, file: FileId, heads: list[Head]) -> bytes:
@@ -134,20 +153,41 @@ class Deciding:
             )
         return content
 
-    async def _keep_file(self, path: str, chosen: answers.ConflictSide) -> answers.Changed:
+    async def _keep_file(self, contest: Contest, chosen: answers.ConflictSide) -> answers.Changed:
         principal = self._subjects.principal()
-        kept = FileId(bytes.fromhex(chosen.id))
-        for other in self._subjects.ledger.index.claims(path):
-            if other != kept:
-                await self._subjects.driver.request(
-                    lambda tag, file=other: DeleteFile(tag, file, principal)  # type: ignore[misc]
-                )
+        lost = [file for file in contest.files if file.hex() != chosen.id]
+        for other in lost:
+            await self._subjects.driver.request(
+                lambda tag, file=other: DeleteFile(tag, file, principal)  # type: ignore[misc]
+            )
+        path = contest.path
+        quoted = shlex.quote(path)
+        what = "a folder" if chosen.id == FOLDER_SIDE else f"the file of {chosen.node}"
+        who = "the file waits" if chosen.id == FOLDER_SIDE else "the other one waits"
         return answers.Changed(
             path,
-            f"{path} is the file of {chosen.node}; the other one waits in the recovery bin",
-            kept.hex(),
-            undo=f"mesh restore {path} --to ANOTHER-NAME (see `mesh restore --list`)",
+            f"{path} is {what}; {who if len(lost) == 1 else 'the others wait'} in the recovery bin",
+            "" if chosen.id == FOLDER_SIDE else chosen.id,
+            # One command for each that lost: together they bring the decision back.
+            undo=" && ".join(f"mesh restore {quoted} --version {short(file)}" for file in lost),
         )
+
+    async def _move_file(
+        self, contest: Contest, chosen: answers.ConflictSide, to: str
+    ) -> answers.Changed:
+        if contest.kind is ContestKind.VERSIONS or chosen.id == FOLDER_SIDE:
+            raise NoSuchSideError(
+                f"only a file goes to another name with --to, {chosen.id} of {contest.path} is "
+                "none: `mesh restore FILE --version ID --to NEW` makes a file of a version, and "
+                "`mv` moves a folder"
+            )
+        require_free(self._subjects, to)
+        file, principal = FileId(bytes.fromhex(chosen.id)), self._subjects.principal()
+        await self._subjects.driver.request(lambda tag: MoveFile(tag, file, to, principal))
+        message = f"{to} is the file of {chosen.node} that waited at {contest.path}"
+        if chosen.is_on_disk:
+            message = f"{to} is the file of {chosen.node} that stood at {contest.path}"
+        return answers.Changed(to, message, file.hex())
 
     # --- holds -------------------------------------------------------------------------------
 
@@ -156,7 +196,9 @@ class Deciding:
         holds = self._subjects.core.workspace.deletions.holds.values()
         return answers.Held(
             tuple(
-                answers.HeldChange(h.id, h.reason.value, h.since_ms, h.detail, h.paths)
+                answers.HeldChange(
+                    h.id, h.reason.value, h.since_ms, h.detail, tuple(sorted(h.paths))
+                )
                 for h in holds
             )
         )
@@ -193,5 +235,7 @@ def _chosen(conflict: answers.Conflict, word: str) -> answers.ConflictSide:
         found = [side for side in conflict.sides if side.node.casefold() == folded]
     if len(found) == 1:
         return found[0]
-    sides = ", ".join(f"{side.id[:10]} ({side.node})" for side in conflict.sides)
+    sides = ", ".join(
+        f"{side.id[:10]} ({side.node})" if side.node else side.id for side in conflict.sides
+    )
     raise NoSuchSideError(f"{word!r} names no one side of {conflict.path}: choose among {sides}")

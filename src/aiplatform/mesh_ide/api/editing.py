@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 
 from blake3 import blake3
 
 from aiplatform.mesh_ide.api import answers
+from aiplatform.mesh_ide.api.answers import FOLDER_SIDE
+from aiplatform.mesh_ide.api.contests import contest_at
 from aiplatform.mesh_ide.api.history import LookingBack
 from aiplatform.mesh_ide.api.subjects import NoSuchFileError, Subjects, shown
 from aiplatform.mesh_ide.model.entries import TEXT_BYTES_MAX
@@ -59,6 +62,8 @@ class Editing:
         mode = FileMode.REGULAR
         if file is not None:
             mode = self._subjects.known(file)[2].mode
+        if file is None:
+            require_free(self._subjects, path)
         reply = await write(self._subjects, file, path, content, mode, is_rewrite=False)
         name = reply.file.hex() if reply.file is not None else ""
         return answers.Changed(path, "written", name, shown(reply.heads))
@@ -74,28 +79,57 @@ class Editing:
         if not version and not head.is_deleted:
             raise NoSuchFileError(
                 f"{path} is not deleted: name the version to go back to with --version "
-                f"(see `mesh history {path}`)"
+                f"(see `mesh history {path}`, and `mesh restore --list {path}` for deleted files "
+                "of this name)"
             )
-        known = await self._looking_back.find(path, file, version)
+        file, known = await self._looking_back.find_at(path, version)
+        _, state, head = self._subjects.known(file)
         content = await self._looking_back.content_at(path, file, known)
         entry = known.entry
         name = short(known.ref.id)
         if to:
+            require_free(self._subjects, to)
             reply = await write(self._subjects, None, to, content, entry.mode, is_rewrite=True)
-            heads, undo = shown(reply.heads), f"delete {to}"
+            heads, undo = shown(reply.heads), f"rm {shlex.quote(to)}"
             return answers.Changed(to, f"{to} is version {name} of {path}", undo=undo, heads=heads)
         before = state.refs()
-        reply = await write(self._subjects, file, path, content, entry.mode, is_rewrite=True)
-        undo = f"mesh restore {path} --version {short(before[0].id)}"
+        undo = f"mesh restore {shlex.quote(path)} --version {short(before[0].id)}"
         if head.is_deleted:
-            undo = f"delete {path} again"
+            undo = self._undo_of_return(path)
+        reply = await write(self._subjects, file, path, content, entry.mode, is_rewrite=True)
+        is_contested = contest_at(self._subjects.ledger, path) is not None
         return answers.Changed(
             path,
-            f"{path} is version {name} again, as a new version",
+            f"{path} is version {name} again, as a new version"
+            + ("; it is in conflict now: see `mesh conflicts`" if is_contested else ""),
             file.hex(),
             shown(reply.heads),
             undo,
         )
+
+    def _undo_of_return(self, path: str) -> str:
+        """Return what takes a file away again that is about to come back to a path."""
+        index = self._subjects.ledger.index
+        owner, quoted = index.owner(path), shlex.quote(path)
+        if index.has_below(path):
+            return f"mesh resolve {quoted} {FOLDER_SIDE}"
+        return f"rm {quoted}" if owner is None else f"mesh resolve {quoted} {short(owner)}"
+
+
+def require_free(subjects: Subjects, path: str) -> None:
+    """Check that a new file would stand in the folder, neither beside a folder nor below a file.
+
+    Raises:
+        NoSuchFileError: something stands at the path, or above it.
+    """
+    index = subjects.ledger.index
+    if index.owner(path) is not None or index.has_below(path):
+        raise NoSuchFileError(f"{path} exists already: choose another name")
+    above = path
+    while "/" in above:
+        above = above.rpartition("/")[0]
+        if index.owner(above) is not None and not index.has_below(above):
+            raise NoSuchFileError(f"{above} is a file: nothing can stand below it")
 
 
 async def write(  # noqa: PLR0913 - the facts of a content

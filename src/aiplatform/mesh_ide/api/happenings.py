@@ -7,6 +7,7 @@ from typing import Final
 from aiplatform.mesh_ide.api import answers
 from aiplatform.mesh_ide.api.overview import Emit
 from aiplatform.mesh_ide.api.subjects import Subjects
+from aiplatform.mesh_ide.model.counting import counted
 from aiplatform.mesh_ide.model.ids import TREE_FILE
 from aiplatform.mesh_ide.node.events import Told
 
@@ -45,4 +46,4 @@ class Happenings:
 def _changed(count: int) -> str:
     if count == 0:
         return "names changed"
-    return "1 file changed" if count == 1 else f"{count} files changed"
+    return f"{counted(count, 'file')} changed"

@@ -15,6 +15,7 @@ from typing import Final
 
 from aiplatform.mesh_ide.api.answers import Check, Checks
 from aiplatform.mesh_ide.api.subjects import Subjects
+from aiplatform.mesh_ide.model.counting import counted
 
 FREE_BYTES_MIN: Final = 256 * 1024 * 1024
 """Below this the next large file may not fit."""
@@ -42,10 +43,11 @@ def watches_check(folders: int) -> Check:
         return Check(
             "watches",
             "problem",
-            f"{folders} folders to watch, and the limit for all programs together is {limit}",
+            f"{counted(folders, 'folder')} to watch, and the limit for all programs together is "
+            f"{limit}",
             f"sudo sysctl fs.inotify.max_user_watches={max(524_288, 4 * folders)}",
         )
-    return _ok("watches", f"{folders} folders to watch, the limit is {limit}")
+    return _ok("watches", f"{counted(folders, 'folder')} to watch, the limit is {limit}")
 
 
 def space_check(name: str, folder: Path) -> Check:

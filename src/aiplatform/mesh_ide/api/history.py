@@ -139,6 +139,33 @@ class LookingBack:
             raise NoSuchFileError(message)
         raise NoSuchFileError(f"{path} has no version {version}: see `mesh history {path}`")
 
+    async def find_at(self, path: str, version: str) -> tuple[FileId, KnownEntry]:
+        """Return the file and the entry that a word names, among all files ever at a path.
+
+        A word for a version of the file that stands there means that one. Otherwise it may be of
+        another file that stands or stood there: a version's id, or the file's own (``mesh
+        conflicts`` and ``mesh restore --list`` show it), which means its newest version.
+
+        Raises:
+            NoSuchFileError: none, or several.
+        """
+        first, _, _ = self._subjects.file_ever_at(path)
+        try:
+            return first, await self.find(path, first, version)
+        except NoSuchFileError:
+            if len(version) < ID_DIGITS_MIN:
+                raise
+            others = [*self._subjects.ledger.index.claims(path), *self._subjects.deleted_at(path)]
+            named = [file for file in others if file.hex().startswith(version.casefold())]
+            if len(named) == 1:
+                return named[0], await self.find(path, named[0], "")
+            for file in others:
+                if file == first:
+                    continue
+                with suppress(NoSuchFileError):
+                    return file, await self.find(path, file, version)
+            raise
+
     async def content_at(self, path: str, file: FileId, known: KnownEntry) -> bytes:
         """Return the bytes of one version.
 
@@ -225,7 +252,7 @@ class LookingBack:
             content, name = await self.present(path, file, state), "now"
             mode = head.mode
         else:
-            known = await self.find(path, file, version)
+            file, known = await self.find_at(path, version)
             content, name = await self.content_at(path, file, known), short(known.ref.id)
             mode = known.entry.mode
         if len(content) > CAT_BYTES_MAX:

@@ -78,7 +78,7 @@ class Operations:
             case requests.AskConflicts():
                 return await self._deciding.conflicts()
             case requests.AskResolve():
-                return await self._deciding.resolve(request.path, request.side)
+                return await self._deciding.resolve(request.path, request.side, request.to)
             case requests.AskHeld():
                 return self._deciding.held()
             case requests.AskRelease():

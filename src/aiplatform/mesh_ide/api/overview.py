@@ -10,9 +10,17 @@ from typing import Final
 from msgspec import Struct
 
 from aiplatform.mesh_ide.api import answers
+from aiplatform.mesh_ide.api.contests import (
+    STATES_PER_TURN,
+    contest_at,
+    contests_of,
+    explained,
+    stands,
+)
 from aiplatform.mesh_ide.api.subjects import NoSuchNodeError, Subjects, shown
-from aiplatform.mesh_ide.documents.state import content_of, head_of, living
+from aiplatform.mesh_ide.documents.state import content_of, living
 from aiplatform.mesh_ide.identity.roster import Member
+from aiplatform.mesh_ide.model.counting import counted
 from aiplatform.mesh_ide.model.enums import Role, SyncState
 from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId, NodeId
 from aiplatform.mesh_ide.ports.errors import PeerUnreachableError
@@ -20,9 +28,6 @@ from aiplatform.mesh_ide.ports.transport import LinkStats
 from aiplatform.mesh_ide.workspace.core_skips import SKIPPED_MAX
 
 Emit = Callable[[Struct], Awaitable[None]]
-
-STATES_PER_TURN: Final = 1000
-"""Files counted before links get their turn: about 2 ms."""
 
 PING_TIMEOUT_S: Final = 3.0
 PING_INTERVAL_S: Final = 0.2
@@ -135,7 +140,7 @@ class Overview:
             outstanding=outstanding,
             authoring=authoring,
             unarchived=len(core.workspace.folder.unarchived),
-            conflicts=conflicts + len(core.ledger.index.contested()),
+            conflicts=conflicts,
             held=len(core.workspace.deletions.holds),
             skipped=len(core.workspace.skipped),
             is_looked_at=is_looked_at,
@@ -148,18 +153,19 @@ class Overview:
         )
 
     async def _count(self) -> tuple[int, int, int]:
-        """Return living files, their bytes, and files with rival versions."""
+        """Return the files that stand, their bytes, and what needs a decision."""
         files = size = conflicts = 0
-        for number, state in enumerate(list(self._subjects.ledger.states())):
+        ledger = self._subjects.ledger
+        for number, state in enumerate(list(ledger.states())):
             if number % STATES_PER_TURN == STATES_PER_TURN - 1:
                 await asyncio.sleep(0)
             if state.file == TREE_FILE or not living(state):
                 continue
-            files += 1
-            content = content_of(state)
-            size += content[1] if content else 0
-            if len(state.heads) > 1 and head_of(state).rivals:
-                conflicts += 1
+            conflicts += sum(1 for _ in contests_of(ledger, state))
+            if stands(ledger, state.file):
+                files += 1
+                content = content_of(state)
+                size += content[1] if content else 0
         return files, size, conflicts
 
     def _problems(self, *, is_member: bool) -> list[str]:
@@ -184,7 +190,8 @@ class Overview:
         failed = list(core.workspace.applier.failed.items())
         found.extend(f"{path}: {problem}" for path, (_, problem) in failed[:PROBLEMS_SHOWN_MAX])
         if len(failed) > PROBLEMS_SHOWN_MAX:
-            found.append(f"and {len(failed) - PROBLEMS_SHOWN_MAX} more files could not be written")
+            more = counted(len(failed) - PROBLEMS_SHOWN_MAX, "more file")
+            found.append(f"and {more} could not be written")
         found.extend(
             f"{hold.detail}: see `mesh held`" for hold in core.workspace.deletions.holds.values()
         )
@@ -213,6 +220,12 @@ class Overview:
             return self._deleted(path, dead[0])
         if any(path in hold.paths for hold in core.workspace.deletions.holds.values()):
             return self._living(path, file, "HELD", "Its deletion here is held: see `mesh held`.")
+        contest = contest_at(core.ledger, path)
+        if contest is not None:
+            _, _, head = subjects.known(file)
+            is_archived = head.blob is not None and head.blob in core.workspace.folder.archived
+            text = explained(contest, is_archived=is_archived)
+            return self._living(path, file, "CONFLICT", text)
         return self._living(path, file)
 
     def _why_unknown(self, path: str) -> str:

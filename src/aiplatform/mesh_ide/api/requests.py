@@ -89,10 +89,14 @@ class AskConflicts(Ask[answers.Conflicts], frozen=True, tag="conflicts"):
 
 
 class AskResolve(Ask[answers.Changed], frozen=True, tag="resolve"):
-    """Keep this side of a conflict (a node's label, or the id that `mesh conflicts` shows)."""
+    """Keep this side of a conflict (a node's label, or the id that `mesh conflicts` shows).
+
+    With ``to`` that side, a file, goes to another path, and both are kept.
+    """
 
     path: str
     side: str
+    to: str = ""
 
 
 class AskHeld(Ask[answers.Held], frozen=True, tag="held"):

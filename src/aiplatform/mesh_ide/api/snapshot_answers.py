@@ -15,7 +15,7 @@ class Snapshot(Struct, frozen=True):
         person: who asked for it.
         files: files in it.
         size: bytes of them together.
-        aside: living versions that do not stand in the folder (sides of conflicts).
+        aside: contents that do not stand in the folder, of living versions (sides of conflicts).
         is_new: this call kept it; otherwise it was kept already.
         problem: why its record cannot be read (it can only be dropped then).
     """

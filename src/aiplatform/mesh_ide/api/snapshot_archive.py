@@ -15,6 +15,7 @@ from aiplatform.mesh_ide.documents.manifest import Manifest
 from aiplatform.mesh_ide.documents.manifest_build import Cut, build, cut_of
 from aiplatform.mesh_ide.documents.snapshots import Pins
 from aiplatform.mesh_ide.documents.state import FileState, Head, content_of, living, winning
+from aiplatform.mesh_ide.model.counting import counted
 from aiplatform.mesh_ide.model.errors import MeshIDEError, TimedOutError, UnavailableError
 from aiplatform.mesh_ide.model.ids import BlobHash, short
 from aiplatform.mesh_ide.node.events import LookAgain
@@ -129,7 +130,9 @@ class SnapshotArchive:
         try:
             held = await driver.read(Lane.STORE, lambda: store.held_blobs(blobs), ARCHIVE_TIMEOUT_S)
         except TimedOutError:
-            message = f"the disk did not take {len(blobs)} contents in {ARCHIVE_TIMEOUT_S:g} s"
+            message = (
+                f"the disk did not take {counted(len(blobs), 'content')} in {ARCHIVE_TIMEOUT_S:g} s"
+            )
             raise TimedOutError(f"{message}; no snapshot was kept: see `mesh doctor`") from None
         return [blob for blob in blobs if blob not in held]
 

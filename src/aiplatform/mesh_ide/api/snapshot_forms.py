@@ -12,7 +12,7 @@ from aiplatform.mesh_ide.documents.manifest_compare import Difference
 from aiplatform.mesh_ide.documents.snapshots import NAME_CHARS_MAX, SnapshotFacts
 from aiplatform.mesh_ide.model.entries import EntryRef
 from aiplatform.mesh_ide.model.errors import LocalError, MeshIDEError
-from aiplatform.mesh_ide.model.ids import short
+from aiplatform.mesh_ide.model.ids import BlobHash, short
 
 NOW: Final = "now"
 """Names the present state wherever two states are compared."""
@@ -82,9 +82,23 @@ def snapshot_answer(
     )
 
 
+def aside_of(manifest: Manifest) -> list[tuple[str, Beside]]:
+    """Return the versions that people miss in the folder, by path: the sides of conflicts.
+
+    A version whose content stands at its path, or waits there already, is no other side: two nodes
+    that had one file each before they met hold every content twice.
+    """
+    standing = {path: file.blob for path, file in manifest.files()}
+    found: dict[tuple[str, BlobHash], Beside] = {}
+    for path, one in manifest.beside():
+        if one.blob != standing.get(path):
+            found.setdefault((path, one.blob), one)
+    return [(path, one) for (path, _), one in found.items()]
+
+
 def files_of(manifest: Manifest, under: str) -> Collection[answers.SnapshotFile]:
     """Return what is in a manifest by path, all or what lies at or below ``under``."""
-    everything: list[tuple[str, ManifestFile | Beside]] = [*manifest.files(), *manifest.beside()]
+    everything: list[tuple[str, ManifestFile | Beside]] = [*manifest.files(), *aside_of(manifest)]
     everything.sort(key=lambda item: item[0])
     return [_file(path, one) for path, one in everything if _is_under(path, under.rstrip("/"))]
 

@@ -21,6 +21,7 @@ from aiplatform.mesh_ide.api.snapshot_forms import (
     NOW,
     NoSuchSnapshotError,
     SnapshotNameError,
+    aside_of,
     check_name,
     difference_answers,
     files_of,
@@ -167,7 +168,7 @@ class Snapshots:
             person=self._subjects.principal().name,
             files=len(sizes),
             size=sum(sizes),
-            aside=sum(1 for _ in manifest.beside()),
+            aside=len(aside_of(manifest)),
         )
 
     async def _write(self, records: tuple[PutRecord, ...]) -> None:

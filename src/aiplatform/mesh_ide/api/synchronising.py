@@ -8,6 +8,7 @@ from typing import Final
 from aiplatform.mesh_ide.api import answers
 from aiplatform.mesh_ide.api.overview import Emit
 from aiplatform.mesh_ide.api.subjects import Subjects
+from aiplatform.mesh_ide.model.counting import counted
 from aiplatform.mesh_ide.node.events import LookAgain
 
 POLL_S: Final = 0.02
@@ -92,14 +93,14 @@ def _message(
     if not is_looked_at:
         parts.append("the folder is being looked at")
     if local:
-        parts.append(f"{local} changes here are under way")
+        parts.append(counted(local, "change here is under way", "changes here are under way"))
     if fetching:
-        parts.append(f"{fetching} contents are being fetched")
+        parts.append(counted(fetching, "content is being fetched", "contents are being fetched"))
     for lack in lacking:
         if lack.files is None:
             parts.append(f"{lack.label} is {lack.state}")
         elif lack.files:
-            parts.append(f"{lack.label} lacks {lack.files} files")
+            parts.append(f"{lack.label} lacks {counted(lack.files, 'file')}")
         else:
             parts.append(f"{lack.label} is comparing")
     return "; ".join(parts) if parts else "every member has everything"

@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from aiplatform.mesh_ide.api.locations import Place
 from aiplatform.mesh_ide.cli.output import safe
+from aiplatform.mesh_ide.model.counting import counted
 from aiplatform.mesh_ide.model.errors import MeshIDEError
 
 LOG_FILE: Final = "mesh.log"
@@ -164,7 +165,9 @@ class Journal:
         """Write what was gathered, if anything."""
         if not self._changes:
             return
-        more = f" (and {self._changes - 1} changes before it)" if self._changes > 1 else ""
+        more = (
+            f" (and {counted(self._changes - 1, 'change')} before it)" if self._changes > 1 else ""
+        )
         self._log.info("%s%s", safe(self._latest), more)
         self._changes = 0
         self._next_s = self._now_s() + FILES_LINE_S

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from aiplatform.mesh_ide.api import answers
 from aiplatform.mesh_ide.cli.output import safe
 from aiplatform.mesh_ide.cli.present import rtt, size, when
+from aiplatform.mesh_ide.model.counting import counted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -75,8 +76,8 @@ class Stage:
             return f"{name}: down"
         links = ", ".join(f"{p.label} {p.state} {rtt(p.rtt_ms)}" for p in status.peers)
         return (
-            f"{name}: {status.files} files, {size(status.bytes)}, heads {status.heads[:10]}, "
-            f"link to {links or 'nobody'}"
+            f"{name}: {counted(status.files, 'file')}, {size(status.bytes)}, "
+            f"heads {status.heads[:10]}, link to {links or 'nobody'}"
         )
 
     # --- live --------------------------------------------------------------------------------

@@ -125,6 +125,15 @@ def note(text: str) -> None:
     sys.stderr.flush()
 
 
+def note_undo(word: str, command: str) -> None:
+    """Tell people the command that takes back what was done; its paths begin at the root."""
+    if not command:
+        return
+    root = root_around(place_of(word), folder_of(word))
+    where = "" if root is None or root == here() else f" (in {safe(str(root))})"
+    note(f"Undo{where}: {safe(command)}")
+
+
 def progress(text: str) -> None:
     """Show how far something is, on one line that the next one replaces; terminals only."""
     if sys.stderr.isatty():

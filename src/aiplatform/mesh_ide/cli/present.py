@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from datetime import UTC, datetime
+from pathlib import PurePosixPath
 
 from aiplatform.mesh_ide.api import answers
+from aiplatform.mesh_ide.api.answers import FOLDER_SIDE, ContestKind
 from aiplatform.mesh_ide.cli.output import safe, table
+from aiplatform.mesh_ide.model.counting import counted
 
 _KIB = 1024
 _MINUTE_S = 60
@@ -60,7 +64,7 @@ def status(answer: answers.Status) -> str:
         f"addresses  {', '.join(answer.addresses)}",
         f"files      {answer.files}, {size(answer.bytes)}"
         + (f"; {answer.skipped} skipped" if answer.skipped else ""),
-        f"members    {answer.members}, {online} of {len(answer.peers)} others online",
+        f"members    {answer.members}, {online} of {counted(len(answer.peers), 'other')} online",
         f"state      {_state(answer)}",
     ]
     if answer.peers:
@@ -74,13 +78,14 @@ def _state(answer: answers.Status) -> str:
     if not answer.is_looked_at:
         parts.append("looking at the folder")
     if answer.outstanding or answer.authoring:
-        parts.append(f"{answer.outstanding + answer.authoring} changes under way")
+        changes = counted(answer.outstanding + answer.authoring, "change")
+        parts.append(f"{changes} under way")
     if answer.conflicts:
-        parts.append(f"{answer.conflicts} conflicts (mesh conflicts)")
+        parts.append(f"{counted(answer.conflicts, 'conflict')} (mesh conflicts)")
     if answer.held:
-        parts.append(f"{answer.held} held changes (mesh held)")
+        parts.append(f"{counted(answer.held, 'held change')} (mesh held)")
     if answer.unarchived:
-        parts.append(f"{answer.unarchived} contents not archived yet")
+        parts.append(f"{counted(answer.unarchived, 'content')} not archived yet")
     lacking = [peer for peer in answer.peers if peer.pending != 0]
     if answer.is_synced:
         parts.insert(0, "synced: every member has everything")
@@ -142,7 +147,8 @@ def history(answer: answers.History) -> str:
     ]
     text = table(("  VERSION", "ID", "WHEN", "WHO", "NODE", "KIND", "SIZE", "BASE"), rows)
     if answer.total > len(answer.versions):
-        text += f"\n... and {answer.total - len(answer.versions)} older ones (--limit)"
+        older = counted(answer.total - len(answer.versions), "older one")
+        text += f"\n... and {older} (--limit)"
     return text
 
 
@@ -170,8 +176,8 @@ def deleted(answer: answers.Deleted) -> str:
     """Return the recovery bin."""
     if not answer.files:
         return "nothing was deleted"
-    rows = [(when(f.time_ms), f.who, f.node, f.path) for f in answer.files]
-    return table(("DELETED", "BY", "ON", "PATH"), rows)
+    rows = [(when(f.time_ms), f.who, f.node, f.file[:10], f.path) for f in answer.files]
+    return table(("DELETED", "BY", "ON", "ID", "PATH"), rows)
 
 
 def conflicts(answer: answers.Conflicts) -> str:
@@ -180,22 +186,58 @@ def conflicts(answer: answers.Conflicts) -> str:
         return "no conflicts"
     lines: list[str] = []
     for conflict in answer.conflicts:
-        what = "two versions" if conflict.kind == "versions" else "two files of this name"
-        lines.append(f"{safe(conflict.path)}: {what}")
+        lines.append(f"{safe(conflict.path)}: {_what(conflict)}")
         rows = [
             (
                 "  *" if side.is_on_disk else "   ",
                 side.id[:10],
-                when(side.time_ms),
-                side.who,
-                side.node,
-                size(side.size),
+                when(side.time_ms) if side.time_ms else "-",
+                side.who or "-",
+                side.node or "-",
+                "-" if side.id == FOLDER_SIDE else size(side.size),
             )
             for side in conflict.sides
         ]
         lines.append(table((), rows))
-        lines.append(f"  keep one: mesh resolve {safe(conflict.path)} {conflict.sides[-1].id[:10]}")
+        lines += _ways(conflict)
     return "\n".join(lines)
+
+
+def _what(conflict: answers.Conflict) -> str:
+    count = len(conflict.sides)
+    number = "two" if count == 2 else str(count)  # noqa: PLR2004 - the usual number, as a word
+    if conflict.kind == ContestKind.VERSIONS.value:
+        return f"{number} versions"
+    if conflict.kind == ContestKind.FILES.value:
+        return f"{number} files of this name"
+    files = "a file" if count == 2 else f"{count - 1} files"  # noqa: PLR2004 - folder and file
+    return f"a folder, and {files} of this name that {'waits' if count == 2 else 'wait'} beside it"  # noqa: PLR2004
+
+
+def _ways(conflict: answers.Conflict) -> list[str]:
+    """Return the commands that decide a conflict."""
+    path, side = safe(shlex.quote(conflict.path)), conflict.sides[-1]
+    command = f"mesh resolve {path}"
+    if conflict.kind == ContestKind.VERSIONS.value:
+        return [f"  keep one: {command} {side.id[:10]}"]
+    both = f"{command} {side.id[:10]} --to {safe(shlex.quote(_other_name(conflict.path, side)))}"
+    if conflict.kind == ContestKind.FILES.value:
+        return [f"  keep one:  {command} {side.id[:10]}", f"  keep both: {both}"]
+    return [
+        f"  keep both:            {both}",
+        f"  keep only the folder: {command} {FOLDER_SIDE}",
+        f"  keep the file's name: mv {path} ANOTHER-NAME",
+    ]
+
+
+def _other_name(path: str, side: answers.ConflictSide) -> str:
+    """Return a name for a file beside its own: ``src/new.md`` of a laptop, ``src/new-laptop.md``.
+
+    What people call a node may not suit a path; the file's own id always does.
+    """
+    place = PurePosixPath(path)
+    owner = side.node if side.node.isalnum() else side.id[:10]
+    return str(place.with_name(f"{place.stem}-{owner}{place.suffix}"))
 
 
 def held(answer: answers.Held) -> str:

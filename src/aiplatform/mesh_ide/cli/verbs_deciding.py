@@ -12,10 +12,11 @@ from aiplatform.mesh_ide.cli.options import FolderOption, JsonOption
 from aiplatform.mesh_ide.cli.output import (
     connect,
     inside,
-    note,
+    note_undo,
     print_json,
     print_text,
 )
+from aiplatform.mesh_ide.model.counting import counted
 from aiplatform.mesh_ide.model.errors import ConflictError
 
 app = typer.Typer()
@@ -32,12 +33,15 @@ def conflicts(
     folder: FolderOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List what needs a decision: versions that no merge can join."""
+    """List what needs a decision: versions that no merge can join, several files of one name."""
     with connect(folder) as node:
         answer = node.call(requests.AskConflicts())
     print_json("conflicts", answer) if as_json else print_text(present.conflicts(answer))
     if check and answer.conflicts:
-        raise ConflictError(f"{len(answer.conflicts)} conflicts need a decision: `mesh resolve`")
+        count = counted(
+            len(answer.conflicts), "conflict needs a decision", "conflicts need a decision"
+        )
+        raise ConflictError(f"{count}: `mesh resolve`")
 
 
 @app.command("resolve", epilog="Example: mesh resolve logo.png laptop")
@@ -46,18 +50,24 @@ def resolve(
     side: Annotated[
         str, typer.Argument(metavar="SIDE", help="A node, or an id of `mesh conflicts`.")
     ],
+    to: Annotated[
+        str,
+        typer.Option("--to", metavar="NEW", help="Keep both: move SIDE here.", show_default=False),
+    ] = "",
     *,
     folder: FolderOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Keep one side of a conflict; the other one stays in the history."""
+    """Keep one side of a conflict; the other one stays in the history, or in the recovery bin."""
     with connect(folder) as node:
-        answer = node.call(requests.AskResolve(inside(folder, path), side))
+        answer = node.call(
+            requests.AskResolve(inside(folder, path), side, inside(folder, to) if to else "")
+        )
     if as_json:
         print_json("resolve", answer)
         return
     print_text(answer.message)
-    note(f"Undo: {answer.undo}")
+    note_undo(folder, answer.undo)
 
 
 @app.command("held", epilog="Example: mesh held")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from aiplatform.mesh_ide.api import requests
+from aiplatform.mesh_ide.api.answers import Deleted
 from aiplatform.mesh_ide.api.client import ControlClient
 from aiplatform.mesh_ide.api.control import CalledError
 from aiplatform.mesh_ide.cli import present
@@ -16,12 +17,14 @@ from aiplatform.mesh_ide.cli.output import (
     connect,
     inside,
     note,
+    note_undo,
     print_json,
     print_text,
     progress,
     progress_over,
     safe,
 )
+from aiplatform.mesh_ide.model.counting import counted
 from aiplatform.mesh_ide.model.errors import LocalError, MeshIDEError
 
 app = typer.Typer()
@@ -99,7 +102,7 @@ def restore(  # noqa: PLR0913 - one argument an option
     ] = "",
     *,
     listed: Annotated[
-        bool, typer.Option("--list", help="List the deleted files that can come back.")
+        bool, typer.Option("--list", help="List the deleted files (of FILE or folder).")
     ] = False,
     folder: FolderOption = "",
     as_json: JsonOption = False,
@@ -110,7 +113,7 @@ def restore(  # noqa: PLR0913 - one argument an option
     """
     with connect(folder) as node:
         if listed:
-            found = node.call(requests.AskDeleted())
+            found = _listed(node.call(requests.AskDeleted()), inside(folder, path) if path else "")
             print_json("restore", found) if as_json else print_text(present.deleted(found))
             return
         if not path:
@@ -130,14 +133,24 @@ def restore(  # noqa: PLR0913 - one argument an option
             if not count:
                 raise
             raise MissingPathError(
-                f"{path} is a folder: `mesh restore {path}/` brings back the {count} deleted "
-                "files in it"
+                f"{path} is a folder: `mesh restore {path}/` brings back the "
+                f"{counted(count, 'deleted file')} in it"
             ) from error
     if as_json:
         print_json("restore", answer)
         return
     print_text(answer.message)
-    note(f"Undo: {answer.undo}")
+    note_undo(folder, answer.undo)
+
+
+def _listed(found: Deleted, path: str) -> Deleted:
+    """Return what was deleted at a path or below it; all for the root."""
+    place = path.rstrip("/")
+    if place in {"", "."}:
+        return found
+    return Deleted(
+        tuple(f for f in found.files if f.path == place or f.path.startswith(f"{place}/"))
+    )
 
 
 def _deleted_below(node: ControlClient, folder: str) -> tuple[str, ...]:
@@ -170,8 +183,8 @@ def _restore_below(node: ControlClient, folder: str, *, as_json: bool) -> None:
         print_json("restore", {"folder": folder, "restored": restored, "failed": failed})
     elif restored:
         print_text("\n".join(map(safe, restored)))
-        note(f"{len(restored)} files are back in {safe(folder)}/")
+        note(f"{counted(len(restored), 'file is', 'files are')} back in {safe(folder)}/")
     for path, problem in failed.items():
         note(f"{safe(path)}: {problem}")
     if failed:
-        raise NotAllRestoredError(f"{len(failed)} files in {folder}/ did not come back")
+        raise NotAllRestoredError(f"{counted(len(failed), 'file')} in {folder}/ did not come back")

@@ -24,6 +24,7 @@ from aiplatform.mesh_ide.cli.output import (
     safe,
     table,
 )
+from aiplatform.mesh_ide.model.counting import counted
 
 app = typer.Typer()
 _snapshot = typer.Typer(no_args_is_help=True)
@@ -119,8 +120,8 @@ def drop(
 
 
 def _files(answer: Snapshot) -> str:
-    aside = f", {answer.aside} versions aside (conflicts)" if answer.aside else ""
-    return f"{answer.files} files, {present.size(answer.size)}{aside}"
+    aside = f", {counted(answer.aside, 'version')} aside (conflicts)" if answer.aside else ""
+    return f"{counted(answer.files, 'file')}, {present.size(answer.size)}{aside}"
 
 
 def _list(answer: Snapshots) -> str:

@@ -15,6 +15,7 @@ from aiplatform.mesh_ide.documents.manifest import (
     assembled,
 )
 from aiplatform.mesh_ide.documents.state import FileState, content_of, head_of, living, mode_of
+from aiplatform.mesh_ide.model.counting import counted
 from aiplatform.mesh_ide.model.errors import UnavailableError
 from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId
 
@@ -48,8 +49,8 @@ class UnsettledError(UnavailableError):
 
     def __init__(self, paths: tuple[str, ...]) -> None:
         super().__init__(
-            f"{len(paths)} files are being merged (first: {paths[0]}): try again in a moment, "
-            f"see `mesh why {paths[0]}`"
+            f"{counted(len(paths), 'file is', 'files are')} being merged (first: {paths[0]}): "
+            f"try again in a moment, see `mesh why {paths[0]}`"
         )
         self.paths = paths
 

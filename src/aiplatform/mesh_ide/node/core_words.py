@@ -11,6 +11,7 @@ from aiplatform.mesh_ide.documents.notices import (
     TreeFlawed,
 )
 from aiplatform.mesh_ide.mesh.outputs import PeerGone, PeerReady, Warned
+from aiplatform.mesh_ide.model.counting import counted
 from aiplatform.mesh_ide.node.events import Told
 from aiplatform.mesh_ide.workspace.notices import FolderTrouble, WritesFailed
 
@@ -33,7 +34,7 @@ def peer_down(label: str, notice: PeerGone) -> Told:
 
 def members(count: int) -> Told:
     """Say how many belong to the workspace now."""
-    return Told("members", f"{count} members")
+    return Told("members", counted(count, "member"))
 
 
 def garbage(label: str, reason: str) -> Warned:
@@ -73,7 +74,7 @@ def writes_failed(notice: WritesFailed) -> Told:
 
 def files_changed(notice: FilesChanged) -> Told:
     """Say how many files have another frontier, which, and who brought it."""
-    return Told("files", f"{len(notice.files)} files changed", notice.peer, notice.files)
+    return Told("files", f"{counted(len(notice.files), 'file')} changed", notice.peer, notice.files)
 
 
 def tree_flawed(notice: TreeFlawed) -> list[Warned]:
