@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -97,11 +98,26 @@ def test_a_folder_moved_away_under_a_node_deletes_nothing(machines: Machines) ->
         if status["problems"]:
             break
     assert "gone" in status["problems"][0]
+    assert "`mesh down`" in status["problems"][0]
+    refused = alpha.run("up", "--detach", cwd=away, code=1).stderr
+    assert f"was moved to {away}" in refused
+    assert "`mesh down` here, then `mesh up` here" in refused
     assert {"a.txt", "b.txt"} == set(beta.files())
     away.rename(alpha.folder)
     alpha.write("a.txt", "a again\n")
     alpha.sync()
     assert beta.read("a.txt") == "a again\n"
+
+
+def test_a_folder_moved_under_a_node_goes_on_in_its_new_place(machines: Machines) -> None:
+    """By the two commands that the message names."""
+    alpha = founded(machines("alpha"), a_txt="a\n")
+    away = alpha.root / "away"
+    alpha.folder.rename(away)
+    alpha.run("down", cwd=away)
+    alpha.run("up", "--detach", cwd=away)
+    status = alpha.json("status", cwd=away)
+    assert (status["folder"], status["files"], status["problems"]) == (str(away), 1, [])
 
 
 def test_a_folder_moved_while_nobody_serves_it_is_found_again(machines: Machines) -> None:
@@ -135,6 +151,19 @@ def test_ping_of_a_node_that_is_down_ends_with_3(machines: Machines) -> None:
     assert "nobody here is called" in alpha.run("ping", "nobody", code=2).stderr
 
 
+def test_ping_of_a_node_that_has_just_frozen_says_that_no_answer_came(machines: Machines) -> None:
+    """Its link is not known to be dead yet; the time that was asked for is over."""
+    alpha = founded(machines("alpha"))
+    beta = joined(machines("beta"), alpha)
+    pid = beta.json("status")["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        said = alpha.run("ping", "beta", "--timeout", "0.3", code=124).stderr
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert said == "mesh: no answer from beta within 0.3 s: is it up (`mesh up` there)?\n"
+
+
 def test_what_is_skipped_says_why(machines: Machines) -> None:
     """Secrets and ignored files stay at home."""
     alpha = founded(machines("alpha"), _gitignore="*.log\n", _env="KEY=1\n", x_log="log\n")
@@ -142,6 +171,57 @@ def test_what_is_skipped_says_why(machines: Machines) -> None:
     assert skipped.get(".env") == "secret"
     assert alpha.json("why", ".env")["state"] == "SKIPPED"
     assert alpha.json("why", "nothing.txt")["state"] == "UNKNOWN"
+
+
+def test_a_folder_and_what_lies_in_a_skipped_one_are_explained(machines: Machines) -> None:
+    """Neither is unknown: the one counts its files, the other says which folder is skipped."""
+    alpha = founded(machines("alpha"), src__a_py="1\n", src__b_py="2\n")
+    alpha.write(".git/config", "[core]\n")
+    alpha.write("src/x.pem", "-----BEGIN PRIVATE KEY-----\n")
+    alpha.sync()
+    inner = alpha.json("why", ".git/config")
+    assert (inner["state"], "folder .git" in inner["explanation"]) == ("SKIPPED", True)
+    for words, cwd in ((("src",), alpha.folder), ((".",), alpha.folder / "src")):
+        folder = alpha.json("why", *words, cwd=cwd)
+        assert (folder["path"], folder["state"]) == ("src", "FOLDER")
+        assert "2 files, every member has all of them, 1 skipped" in folder["explanation"]
+    assert alpha.json("why", ".")["state"] == "FOLDER"
+
+
+def test_a_path_is_said_to_count_from_the_current_folder(machines: Machines) -> None:
+    """Who types the path from the root inside a folder learns what was looked for, and why."""
+    alpha = founded(machines("alpha"), src__a_py="1\n")
+    said = alpha.run("history", "src/a.py", cwd=alpha.folder / "src", code=1).stderr
+    assert "no file src/src/a.py, seen from the workspace's root" in said
+    assert "counts from the current folder" in said
+
+
+def test_a_name_that_is_not_utf_8_is_an_answer_or_an_error_for_every_verb(
+    machines: Machines,
+) -> None:
+    """Never a traceback; as JSON too."""
+    alpha = founded(machines("alpha"), a_txt="a\n")
+    name = os.fsdecode(b"na\xefve.txt")
+    (alpha.folder / name).write_text("x", encoding="utf-8")
+    alpha.sync()
+    shown = "na\\xefve.txt"
+    why = alpha.json("why", name)
+    assert (why["path"], why["state"]) == (shown, "SKIPPED")
+    for words, code in (
+        (("history", name), 1),
+        (("blame", name), 1),
+        (("cat", name), 1),
+        (("restore", name), 1),
+        (("restore", f"{name}/"), 2),
+        (("restore", "a.txt", "--to", name), 2),
+        (("resolve", name, "alpha"), 1),
+        (("snapshot", "create", name), 2),
+        (("ping", name), 2),
+    ):
+        done = alpha.run(*words, "--json", code=code)
+        assert shown in json.loads(done.stdout)["problem"]["message"], words
+        assert done.stderr.startswith("mesh: "), words
+    assert sorted(alpha.files()) == sorted(["a.txt", name])
 
 
 def interrupted(machine: Machine, *words: str) -> tuple[int, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import time
 
 import pytest
 
@@ -225,6 +226,58 @@ def test_a_mass_deletion_is_held_until_somebody_decides(machines: Machines) -> N
     both(alpha, beta)
     assert beta.files() == {}
     assert "no hold 77" in alpha.run("release", "77", code=1).stderr
+
+
+def test_what_a_reader_changes_stays_and_nobody_waits_for_it(machines: Machines) -> None:
+    """It is told at once, for the node and for the file; made an editor, its changes travel."""
+    alpha = founded(machines("alpha"), a_txt="a\n", b_txt="b\n")
+    gamma = joined(machines("gamma"), alpha, "--role", "read")
+    (alpha.folder / "logo.bin").write_bytes(b"\0first")
+    alpha.sync()
+    gamma.settle()
+    gamma.write("a.txt", "gamma\n")
+    gamma.write("new.txt", "gamma\n")
+    (gamma.folder / "logo.bin").write_bytes(b"\0gamma")
+    said = gamma.json("sync", "--wait", "--timeout", "20")
+    assert (said["is_done"], said["staying"], said["lacking"]) == (True, 3, [])
+    assert "every member has everything else; this node has the role read" in said["message"]
+    for path, state in (("a.txt", "LOCAL"), ("new.txt", "LOCAL"), ("b.txt", "SYNCED")):
+        assert gamma.json("why", path)["state"] == state, path
+    why = gamma.json("why", "a.txt")["explanation"]
+    assert "stays here" in why
+    assert "`mesh members role gamma edit`" in why
+    assert "3 changed here, which stay here" in gamma.json("why", ".")["explanation"]
+    (alpha.folder / "logo.bin").write_bytes(b"\0alpha")
+    late = alpha.run("sync", "--wait", "--timeout", "1", code=124).stderr
+    assert "gamma may not edit: a file changed there is never confirmed" in late
+    gamma.sync()
+    listed = gamma.run("conflicts").stdout
+    assert "logo.bin" in listed
+    assert "mesh resolve" not in listed
+    assert "role read and cannot decide: ask an admin" in listed
+    alpha.run("members", "role", "gamma", "edit")
+    gamma.run("down")
+    gamma.up()  # meeting anew, they compare at once; linked, they do so now and then
+    gamma.sync()
+    assert alpha.read("new.txt") == "gamma\n"
+    assert "mesh resolve logo.bin" in gamma.run("conflicts").stdout
+
+
+def test_a_removed_member_learns_how_to_come_back(machines: Machines) -> None:
+    """The commands that `mesh status` names work, in the same folder."""
+    alpha = founded(machines("alpha"), a_txt="a\n")
+    beta = joined(machines("beta"), alpha)
+    alpha.run("members", "remove", "beta")
+    deadline_s = time.monotonic() + 20
+    while not (problems := beta.json("status")["problems"]):
+        assert time.monotonic() < deadline_s, beta.log()
+    assert "`mesh leave`, then `mesh join TICKET .`" in problems[0]
+    assert "no member of" in beta.run("leave").stdout
+    assert "mesh join TICKET" in beta.run("up", code=2).stderr
+    beta.write("b.txt", "b\n")
+    beta.run("join", alpha.json("share")["ticket"], ".", "--name", "beta", "--detach")
+    both(alpha, beta)
+    assert alpha.read("b.txt") == "b\n"
 
 
 def test_members_change_roles_leave_and_are_removed(machines: Machines) -> None:

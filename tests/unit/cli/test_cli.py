@@ -93,6 +93,39 @@ def test_a_failure_with_json_is_json_too(tmp_path: Path, verb: str) -> None:
     assert mesh(tmp_path, *verb.split()).stdout == ""
 
 
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("release", "Missing argument 'HOLD'"),
+        ("release x", "HOLD"),
+        ("members role", "Missing argument 'NODE'"),
+        ("nonsense", "No such command 'nonsense'"),
+        ("peers --nonsense", "No such option: --nonsense"),
+        ("status --nonsense", "No such option: --nonsense"),
+        ("up --port -1", "--port"),
+    ],
+)
+def test_wrong_usage_with_json_is_json_too(tmp_path: Path, words: str, reason: str) -> None:
+    """What the parser refuses is told as any other failure; without --json stdout is empty."""
+    done = mesh(tmp_path, *words.split(), "--json")
+    problem = json.loads(done.stdout)["problem"]
+    assert (problem["code"], problem["exit_code"], done.returncode) == ("usage", 2, 2)
+    assert reason in problem["message"]
+    assert "Usage: mesh" in done.stderr
+    plain = mesh(tmp_path, *words.split())
+    assert (plain.stdout, plain.stderr, plain.returncode) == ("", done.stderr, 2)
+
+
+def test_help_and_version_end_well(tmp_path: Path) -> None:
+    """They are no failure, though the parser stops early; the port's help names what can be typed.
+
+    The number that stands for "any" inside is nobody's to type.
+    """
+    said = mesh(tmp_path, "up", "--help")
+    assert (said.returncode, "0<=x<=65535" in said.stdout) == (0, True)
+    assert mesh(tmp_path, "--version").returncode == 0
+
+
 def test_an_answer_is_not_followed_by_a_problem() -> None:
     """`doctor --json` prints what it found and fails: one record, not two."""
     code = (

@@ -17,7 +17,7 @@ from msgspec import Struct
 from aiplatform.mesh_ide.api import answers, requests
 from aiplatform.mesh_ide.api.async_client import AsyncControlClient
 from aiplatform.mesh_ide.api.client import ControlClient, NotServedError
-from aiplatform.mesh_ide.api.control import CalledError, CallTimedOutError
+from aiplatform.mesh_ide.api.control import CalledError, CallTimedOutError, NotUtf8Error
 from aiplatform.mesh_ide.api.locations import UnsafeFolderError
 from aiplatform.mesh_ide.model.errors import ConflictError
 from aiplatform.mesh_ide.server.control import AlreadyServedError, ControlServer, server_pid
@@ -107,6 +107,21 @@ def test_a_request_is_answered_with_its_record(path: Path) -> None:
             return node.call(requests.AskWhy("a.txt"))
 
     assert answers.Why("a.txt", "SYNCED", "fine") == run(path, work)
+
+
+def test_a_text_that_is_not_utf_8_is_refused_before_it_is_sent(path: Path) -> None:
+    """As usage, in the form that the folder's own look shows; the connection goes on."""
+
+    def work() -> object:
+        with ControlClient(path) as node:
+            with pytest.raises(NotUtf8Error, match=r"na\\xefve is not UTF-8") as caught:
+                node.call(requests.AskWhy(os.fsdecode(b"na\xefve")))
+            assert caught.value.exit_code == 2
+            with pytest.raises(NotUtf8Error, match=r"a\\ud800 is not UTF-8"):
+                node.call(requests.AskWhy("a\ud800"))
+            return node.call(requests.AskWhy("after")).path
+
+    assert run(path, work) == "after"
 
 
 def test_a_problem_keeps_message_code_and_exit_code(path: Path) -> None:

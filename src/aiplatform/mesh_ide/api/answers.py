@@ -123,7 +123,8 @@ class Why(Struct, frozen=True):
     """What is known of one path.
 
     ``state`` is ``SYNCED``, ``PENDING``, ``CONFLICT``, ``DIVERGED``, ``DELETED``, ``SKIPPED``,
-    ``HELD`` or ``UNKNOWN``; ``explanation`` says the same in a sentence.
+    ``HELD``, ``LOCAL`` (changed here by a node that may not edit: it stays here), ``FOLDER`` or
+    ``UNKNOWN``; ``explanation`` says the same in a sentence.
     """
 
     path: str
@@ -141,15 +142,23 @@ class Why(Struct, frozen=True):
 
 
 class MemberLack(Struct, frozen=True):
-    """A member that does not have everything yet; ``files`` is ``None`` if it is not linked."""
+    """A member that does not have everything yet; ``files`` is ``None`` if it is not linked.
+
+    ``caution`` says for people why it may never confirm them.
+    """
 
     label: str
     state: str
     files: int | None
+    caution: str = ""
 
 
 class SyncProgress(Struct, frozen=True):
-    """How far synchronising is."""
+    """How far synchronising is.
+
+    ``staying`` files were changed here by a node that may not edit: nobody else takes them, and
+    nobody waits for that.
+    """
 
     is_done: bool
     outstanding: int
@@ -157,6 +166,7 @@ class SyncProgress(Struct, frozen=True):
     fetching: int
     lacking: tuple[MemberLack, ...]
     message: str
+    staying: int = 0
 
 
 class Version(Struct, frozen=True):

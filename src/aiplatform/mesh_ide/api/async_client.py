@@ -15,7 +15,6 @@ from aiplatform.mesh_ide.api.client import NodeWentAwayError, NotServedError
 from aiplatform.mesh_ide.api.control import (
     LENGTH,
     Answer,
-    Call,
     CalledError,
     Cancel,
     ControlFrameError,
@@ -23,6 +22,7 @@ from aiplatform.mesh_ide.api.control import (
     Item,
     Problem,
     Welcome,
+    called,
     framed,
     length_of,
     problem_error,
@@ -121,8 +121,8 @@ class AsyncControlClient:
         if self._is_over:
             raise NodeWentAwayError(_WENT_AWAY)
         self._next += 1
-        call = Call(self._next, Raw(msgspec.msgpack.encode(request)), timeout_s)
-        self._writer.write(framed(call))
+        frame = called(self._next, request, timeout_s)
+        self._writer.write(frame)
         return self._next
 
     def _cancel(self, number: int) -> None:

@@ -12,19 +12,18 @@ from types import TracebackType
 from typing import Final, Self, TypeVar
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from aiplatform.mesh_ide.api.control import (
     LENGTH,
     PROTOCOL,
     Answer,
-    Call,
     ControlFrameError,
     FromServer,
     Item,
     Problem,
     Welcome,
-    framed,
+    called,
     length_of,
     problem_error,
 )
@@ -129,10 +128,10 @@ class ControlClient:
 
     def _send(self, request: Ask[A], timeout_s: float | None) -> int:
         self._next += 1
-        call = Call(self._next, Raw(msgspec.msgpack.encode(request)), timeout_s)
+        frame = called(self._next, request, timeout_s)
         self._socket.settimeout(None if timeout_s is None else timeout_s + GRACE_S)
         try:
-            self._socket.sendall(framed(call))
+            self._socket.sendall(frame)
         except OSError as error:
             raise NodeWentAwayError(_WENT_AWAY) from error
         return self._next

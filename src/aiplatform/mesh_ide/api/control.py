@@ -13,7 +13,12 @@ from typing import Final
 import msgspec
 from msgspec import Raw, Struct
 
-from aiplatform.mesh_ide.model.errors import MeshIDEError, RemoteError, TimedOutError
+from aiplatform.mesh_ide.model.errors import (
+    LocalError,
+    MeshIDEError,
+    RemoteError,
+    TimedOutError,
+)
 
 PROTOCOL: Final = 1
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -78,6 +83,10 @@ class ControlFrameError(RemoteError):
     """What came over a control socket is not the control protocol."""
 
 
+class NotUtf8Error(LocalError):
+    """A word that was typed, a file's name say, is not UTF-8."""
+
+
 class CalledError(MeshIDEError):
     """The node answered a call with a problem.
 
@@ -100,6 +109,34 @@ def problem_error(problem: Problem) -> CalledError:
     """Return the error to raise for a problem."""
     is_timeout = problem.exit_code == TimedOutError.exit_code
     return CallTimedOutError(problem) if is_timeout else CalledError(problem)
+
+
+def called(number: int, request: Struct, timeout_s: float | None) -> bytes:
+    """Return the frame of a call.
+
+    Raises:
+        NotUtf8Error: a text in it is not UTF-8 (the system's form of such bytes is a surrogate).
+        ControlFrameError: it is over ``FRAME_BYTES_MAX``.
+    """
+    try:
+        encoded = msgspec.msgpack.encode(request)
+    except UnicodeEncodeError as error:
+        raise NotUtf8Error(
+            f"{visible(str(error.object))} is not UTF-8: other machines could not write it, so "
+            "no file, snapshot or node is called so. Choose another name"
+        ) from None
+    return framed(Call(number, Raw(encoded), timeout_s))
+
+
+def visible(text: str) -> str:
+    r"""Return a name of the system's in UTF-8; bytes that are not are shown as ``\xNN``.
+
+    The folder's own look shows what it skips in the same form (``workspace.adapters.walk``).
+    """
+    try:
+        return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte: no system's name
+        return text.encode(errors="backslashreplace").decode()
 
 
 def framed(message: Struct) -> bytes:

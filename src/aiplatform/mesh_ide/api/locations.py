@@ -164,13 +164,15 @@ def _nothing_here(start: Path, places: list[Place]) -> str:
         if place.folder is not None and start.is_relative_to(place.folder):
             return (
                 f"The folder {place.folder} of the workspace {place.workspace} is gone. Bring it "
-                f"back and run `mesh up`; what was acknowledged is kept in {place.state}."
+                "back and run `mesh up`, or if it was moved, run it in its new place; what was "
+                f"acknowledged is kept in {place.state}."
             )
     others = [str(place.folder) for place in places if place.folder is not None]
-    here = f"No workspace is at or above {start}: "
-    if others:
-        return here + f"name one with -C ({', '.join(others[:5])}), or begin one with `mesh init`"
-    return here + "begin one with `mesh init`, or join one with `mesh join TICKET`"
+    name = f"name one with -C ({', '.join(others[:5])}), " if others else ""
+    return (
+        f"No workspace is at or above {start}: {name}begin one with `mesh init`, or join one with "
+        "`mesh join TICKET DIR` (a member's `mesh share` prints the ticket)"
+    )
 
 
 def _absolute(environ: Mapping[str, str], name: str) -> Path | None:

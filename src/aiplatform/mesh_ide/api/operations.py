@@ -12,6 +12,7 @@ from aiplatform.mesh_ide.api import answers, requests
 from aiplatform.mesh_ide.api.belonging import Belonging
 from aiplatform.mesh_ide.api.deciding import Deciding
 from aiplatform.mesh_ide.api.editing import Editing
+from aiplatform.mesh_ide.api.explaining import Explaining
 from aiplatform.mesh_ide.api.happenings import Happenings
 from aiplatform.mesh_ide.api.health import node_checks
 from aiplatform.mesh_ide.api.history import LookingBack
@@ -28,6 +29,7 @@ class Operations:
         """Serve this node."""
         self._subjects = subjects
         self._overview = Overview(subjects)
+        self._explaining = Explaining(subjects)
         self._synchronising = Synchronising(subjects)
         self._looking_back = LookingBack(subjects)
         self._deciding = Deciding(subjects, self._looking_back)
@@ -52,7 +54,7 @@ class Operations:
             case requests.AskPing():
                 return await self._overview.ping(request.node, request.count, emit)
             case requests.AskWhy():
-                return self._overview.why(request.path)
+                return await self._explaining.why(request.path)
             case requests.AskSkipped():
                 return self._overview.skipped()
             case requests.AskSync():

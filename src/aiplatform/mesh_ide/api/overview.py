@@ -1,4 +1,4 @@
-"""How everything is: the node, its links, one file's whereabouts."""
+"""How everything is: the node, its links, what does not replicate."""
 
 from __future__ import annotations
 
@@ -10,19 +10,13 @@ from typing import Final
 from msgspec import Struct
 
 from aiplatform.mesh_ide.api import answers
-from aiplatform.mesh_ide.api.contests import (
-    STATES_PER_TURN,
-    contest_at,
-    contests_of,
-    explained,
-    stands,
-)
-from aiplatform.mesh_ide.api.subjects import NoSuchNodeError, Subjects, shown
+from aiplatform.mesh_ide.api.contests import STATES_PER_TURN, contests_of, stands
+from aiplatform.mesh_ide.api.subjects import NoSuchNodeError, Subjects
 from aiplatform.mesh_ide.documents.state import content_of, living
 from aiplatform.mesh_ide.identity.roster import Member
 from aiplatform.mesh_ide.model.counting import counted
-from aiplatform.mesh_ide.model.enums import Role, SyncState
-from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId, NodeId
+from aiplatform.mesh_ide.model.enums import Role
+from aiplatform.mesh_ide.model.ids import TREE_FILE
 from aiplatform.mesh_ide.ports.errors import PeerUnreachableError
 from aiplatform.mesh_ide.ports.transport import LinkStats
 from aiplatform.mesh_ide.workspace.core_skips import SKIPPED_MAX
@@ -33,6 +27,9 @@ PING_TIMEOUT_S: Final = 3.0
 PING_INTERVAL_S: Final = 0.2
 PINGS_MAX: Final = 1000
 PROBLEMS_SHOWN_MAX: Final = 5
+
+_COME_BACK: Final = "`mesh leave`, then `mesh join TICKET .` with a new ticket of an admin"
+_NO_MEMBER: Final = f"this node is no longer a member, others refuse it; to come back: {_COME_BACK}"
 
 
 class Overview:
@@ -172,17 +169,16 @@ class Overview:
         core = self._subjects.core
         found: list[str] = []
         if not is_member:
-            found.append("this node is no longer a member: others refuse it (see `mesh members`)")
+            found.append(_NO_MEMBER)
         found.extend(
-            f"{member.label} refuses this node, which it takes for no member"
+            f"{member.label} refuses this node, which it takes for no member: if it was removed, "
+            f"{_COME_BACK}"
             for member in self._subjects.others()
-            if "not a member" in core.membership.link_state(member.node)[2]
+            if self._subjects.is_refused_by(member.node)
         )
         role = self._subjects.roster.role(self._subjects.me)
-        if role is not None and role < Role.EDIT and self._has_unsent():
-            found.append(
-                f"this node has the role {role.name.lower()}: what is changed here stays here"
-            )
+        if role is not None and role < Role.EDIT and self._has_staying():
+            found.append(self._subjects.why_staying())
         if core.storage_problem:
             found.append(f"the store does not take changes: {core.storage_problem}")
         if core.folder_problem:
@@ -197,112 +193,12 @@ class Overview:
         )
         return found
 
-    def _has_unsent(self) -> bool:
-        replication = self._subjects.core.replication
-        return any(map(replication.holdings.pending_at, replication.peers()))
+    def _has_staying(self) -> bool:
+        replication, stays_here = self._subjects.core.replication, self._subjects.stays_here
+        pending = map(replication.holdings.pending_at, replication.peers())
+        return any(stays_here(file) for files in pending for file in files or ())
 
-    # --- one file ----------------------------------------------------------------------------
-
-    def why(self, path: str) -> answers.Why:
-        """Return everything about one path."""
-        subjects, core = self._subjects, self._subjects.core
-        file = core.ledger.index.owner(path)
-        skipped = core.workspace.skipped.get(path)
-        if file is None and skipped is not None:
-            reason = skipped.reason.value
-            detail = f" ({skipped.detail})" if skipped.detail else ""
-            text = f"It does not replicate: {reason}{detail}. It stays on this machine."
-            return answers.Why(path, "SKIPPED", text)
-        if file is None:
-            dead = subjects.deleted_at(path)
-            if not dead:
-                return answers.Why(path, "UNKNOWN", self._why_unknown(path))
-            return self._deleted(path, dead[0])
-        if any(path in hold.paths for hold in core.workspace.deletions.holds.values()):
-            return self._living(path, file, "HELD", "Its deletion here is held: see `mesh held`.")
-        contest = contest_at(core.ledger, path)
-        if contest is not None:
-            _, _, head = subjects.known(file)
-            is_archived = head.blob is not None and head.blob in core.workspace.folder.archived
-            text = explained(contest, is_archived=is_archived)
-            return self._living(path, file, "CONFLICT", text)
-        return self._living(path, file)
-
-    def _why_unknown(self, path: str) -> str:
-        core = self._subjects.core
-        above = path
-        while "/" in above:
-            above = above.rpartition("/")[0]
-            skipped = core.workspace.skipped.get(above)
-            if skipped is not None:
-                detail = f" ({skipped.detail})" if skipped.detail else ""
-                reason = f"{skipped.reason.value}{detail}"
-                return f"It does not replicate, since the folder {above} does not: {reason}."
-        if core.workspace.outstanding:
-            return "It is not known (yet): the folder is being looked at. Ask again in a moment."
-        return self._subjects.nothing_at(path)
-
-    def _deleted(self, path: str, file: FileId) -> answers.Why:
-        _, _, head = self._subjects.known(file)
-        return answers.Why(
-            path=path,
-            state="DELETED",
-            explanation=f"It was deleted. Bring it back with: mesh restore {path}",
-            file=file.hex(),
-            version=head.version,
-            heads=shown(head.heads),
-            replicas=self._replicas(file),
-        )
-
-    def _living(self, path: str, file: FileId, state: str = "", text: str = "") -> answers.Why:
-        core = self._subjects.core
-        _, _, head = self._subjects.known(file)
-        others = [member.node for member in self._subjects.others()]
-        sync = core.replication.holdings.sync_state(file, others)
-        places: list[str] = []
-        if head.blob is not None:
-            if head.blob in core.workspace.folder.archived:
-                places.append("archive")
-            if core.workspace.folder.path_of(file) is not None:
-                places.append("folder")
-        return answers.Why(
-            path=path,
-            state=state or sync.value,
-            explanation=text or self._explain(file, sync, has_content=bool(places)),
-            file=file.hex(),
-            version=head.version,
-            size=head.size,
-            mode=head.mode.name.lower(),
-            is_text=head.is_text,
-            heads=shown(head.heads),
-            content="" if head.blob is None else head.blob.hex(),
-            content_is_at=tuple(places),
-            replicas=self._replicas(file),
-        )
-
-    def _explain(self, file: FileId, sync: SyncState, *, has_content: bool) -> str:
-        if sync is SyncState.CONFLICT:
-            return "Two versions exist that no merge can join: see `mesh conflicts`."
-        if sync is SyncState.DIVERGED:
-            return "The same version has different bytes on two nodes, which is a fault."
-        if not has_content:
-            return "Its content is not here yet: it comes from a member that has it."
-        if self._subjects.ledger.is_claimed(file):
-            return "It is being written just now."
-        lacking = [r.label for r in self._replicas(file) if not r.has_it]
-        if sync is SyncState.SYNCED:
-            return "Every member has this version on its disk."
-        return f"Not every member has confirmed this version: {', '.join(lacking) or 'nobody'}."
-
-    def _replicas(self, file: FileId) -> tuple[answers.Replica, ...]:
-        return tuple(self._replica(m.node, m.label, file) for m in self._subjects.others())
-
-    def _replica(self, node: NodeId, label: str, file: FileId) -> answers.Replica:
-        core = self._subjects.core
-        pending = core.replication.holdings.pending_at(node)
-        state, _, _ = core.membership.link_state(node)
-        has_it = None if pending is None else file not in pending
-        return answers.Replica(node.hex(), label, state, has_it)
+    # --- what does not replicate -------------------------------------------------------------
 
     def skipped(self) -> answers.SkippedFiles:
         """Return what does not replicate."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
 from aiplatform.mesh_ide.documents.ledger import Ledger
@@ -22,6 +22,10 @@ from aiplatform.mesh_ide.ports.store import Store
 
 _ID_DIGITS_MIN: Final = 4
 """Fewer digits of an id than this name nothing: they would as often be a mistyped name."""
+
+
+ROOT: Final = "."
+"""The path of the workspace's own folder."""
 
 
 class NoSuchNodeError(LocalError):
@@ -157,6 +161,44 @@ class Subjects:
             )
             raise NotPermittedError(message)
 
+    def is_refused_by(self, node: NodeId) -> bool:
+        """Return whether a member ended the link because it takes this node for no member."""
+        return "not a member" in self.core.membership.link_state(node)[2]
+
+    # --- what nobody else takes --------------------------------------------------------------
+
+    def may_edit(self) -> bool:
+        """Return whether others take what this node changes."""
+        return self.roster.may(self.me, Role.EDIT)
+
+    def stays_here(self, file: FileId) -> bool:
+        """Return whether nobody takes the present version of a file, since we may not edit.
+
+        What this node wrote while it was allowed to is taken, so each entry is judged as the
+        others will judge it.
+        """
+        if self.may_edit():
+            return False
+        state = self.ledger.state(file)
+        return state is not None and any(self._is_ours_alone(ref) for ref in state.refs())
+
+    def _is_ours_alone(self, ref: EntryRef) -> bool:
+        membership = self.core.membership
+        certificate = membership.certificates.get(ref.session)
+        if certificate is None or certificate.node != self.me:
+            return False
+        return membership.objection(ref.session, ref.sequence, self.me) is not None
+
+    def why_staying(self) -> str:
+        """Return why what this node changes stays here, and what to do."""
+        held = self.roster.role(self.me)
+        if held is None:
+            return "this node is no longer a member: what is changed here stays here"
+        return (
+            f"this node has the role {held.name.lower()}: what is changed here stays here, until "
+            f"an admin allows it (`mesh members role {self.label(self.me)} edit`)"
+        )
+
     # --- files -------------------------------------------------------------------------------
 
     def file_at(self, path: str) -> tuple[FileId, FileState, FileHead]:
@@ -205,17 +247,30 @@ class Subjects:
         assert head is not None, "a file with a state has a head"
         return file, state, head
 
+    def is_folder(self, path: str) -> bool:
+        """Return whether a path is the workspace's folder or one in it that holds files."""
+        return path == ROOT or self.ledger.index.has_below(path)
+
     def nothing_at(self, path: str) -> str:
         """Return why there is no file at a path."""
-        if self.ledger.index.has_below(path):
+        if self.is_folder(path):
             return f"{path} is a folder: name a file in it"
         skipped = self.core.workspace.skipped.get(path)
         if skipped is not None:
             return f"{path} does not replicate ({skipped.reason.value}): see `mesh why {path}`"
         return (
-            f"there is no file {path} in this workspace: paths are relative to its root; if you "
-            "have just saved it, wait a moment"
+            f"there is no file {path}, seen from the workspace's root (what is typed counts from "
+            "the current folder); if you have just saved it, wait a moment"
         )
+
+
+def keeps_its_own(members: Iterable[Member]) -> str:
+    """Return a caution about those of some members who may not edit; empty: all may.
+
+    Nobody takes what such a member changes, so what it holds of that file is never what we hold.
+    """
+    names = ", ".join(member.label for member in members if member.role < Role.EDIT)
+    return f" ({names} may not edit: a file changed there is never confirmed)" if names else ""
 
 
 def shown(refs: tuple[EntryRef, ...]) -> tuple[str, ...]:

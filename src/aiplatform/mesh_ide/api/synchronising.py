@@ -7,8 +7,9 @@ from typing import Final
 
 from aiplatform.mesh_ide.api import answers
 from aiplatform.mesh_ide.api.overview import Emit
-from aiplatform.mesh_ide.api.subjects import Subjects
+from aiplatform.mesh_ide.api.subjects import Subjects, keeps_its_own
 from aiplatform.mesh_ide.model.counting import counted
+from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId
 from aiplatform.mesh_ide.node.events import LookAgain
 
 POLL_S: Final = 0.02
@@ -29,7 +30,7 @@ class Synchronising:
 
         A member that is offline has not got everything, so this goes on until it comes, or the
         caller's time is up (``only_online`` leaves such members out). What is saved meanwhile is
-        waited for too.
+        waited for too; what nobody takes of a node that may not edit is told, not waited for.
         """
         await self._subjects.driver.request(LookAgain)
         loop = asyncio.get_running_loop()
@@ -52,30 +53,48 @@ class Synchronising:
         is_looked_at = core.is_first_sync_done and (
             core.workspace.has_scanned or not self._subjects.node.settings.folder
         )
-        lacking = self._lacking(only_online=only_online)
+        lacking, staying = self._lacking(only_online=only_online)
         is_done = is_looked_at and not (outstanding or authoring or fetching or lacking)
+        message = _message(outstanding + authoring, fetching, lacking, is_looked_at=is_looked_at)
+        message = message or f"every member has everything{' else' if staying else ''}"
+        if staying:
+            message += f"; {self._subjects.why_staying()}"
         return answers.SyncProgress(
             is_done=is_done,
             outstanding=outstanding,
             authoring=authoring,
             fetching=fetching,
             lacking=lacking,
-            message=_message(outstanding + authoring, fetching, lacking, is_looked_at=is_looked_at)
-            + _held(len(core.workspace.deletions.holds)),
+            message=message + _held(len(core.workspace.deletions.holds)),
+            staying=len(staying - {TREE_FILE}),
         )
 
-    def _lacking(self, *, only_online: bool) -> tuple[answers.MemberLack, ...]:
-        core = self._subjects.core
+    def _lacking(
+        self, *, only_online: bool
+    ) -> tuple[tuple[answers.MemberLack, ...], frozenset[FileId]]:
+        """Return who lacks what, and what nobody will ever take: that is not waited for."""
+        core, stays_here = self._subjects.core, self._subjects.stays_here
+        # Each file is judged by itself, which costs: only if need be, and at the end.
+        judges = not self._subjects.may_edit()
         found: list[answers.MemberLack] = []
+        staying: set[FileId] = set()
         for member in self._subjects.others():
             pending = core.replication.holdings.pending_at(member.node)
             state, _, _ = core.membership.link_state(member.node)
             if pending is None:
                 if not only_online:
                     found.append(answers.MemberLack(member.label, state, None))
-            elif pending or not core.replication.is_in_step(member.node):
-                found.append(answers.MemberLack(member.label, state, len(pending)))
-        return tuple(found)
+                continue
+            is_in_step = core.replication.is_in_step(member.node)
+            refused = (
+                {file for file in pending if stays_here(file)} if judges and is_in_step else ()
+            )
+            staying.update(refused)
+            lacks = len(pending) - len(refused)
+            caution = keeps_its_own([member]) if lacks else ""
+            if lacks or not is_in_step:
+                found.append(answers.MemberLack(member.label, state, lacks, caution))
+        return tuple(found), frozenset(staying)
 
 
 def _held(holds: int) -> str:
@@ -88,7 +107,7 @@ def _held(holds: int) -> str:
 def _message(
     local: int, fetching: int, lacking: tuple[answers.MemberLack, ...], *, is_looked_at: bool
 ) -> str:
-    """Return in a sentence what is waited for."""
+    """Return in a sentence what is waited for; empty: nothing."""
     parts: list[str] = []
     if not is_looked_at:
         parts.append("the folder is being looked at")
@@ -100,7 +119,7 @@ def _message(
         if lack.files is None:
             parts.append(f"{lack.label} is {lack.state}")
         elif lack.files:
-            parts.append(f"{lack.label} lacks {counted(lack.files, 'file')}")
+            parts.append(f"{lack.label} lacks {counted(lack.files, 'file')}{lack.caution}")
         else:
             parts.append(f"{lack.label} is comparing")
-    return "; ".join(parts) if parts else "every member has everything"
+    return "; ".join(parts)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
+
+from aiplatform.mesh_ide.cli.output import print_problem
+from aiplatform.mesh_ide.model.errors import LocalError
 
 _VERBS: Final = {
     "init": "serving",
@@ -38,6 +42,16 @@ _VERBS: Final = {
     "doctor": "doctor",
 }
 """Each verb and the module ``verbs_<name>`` that has it, in the order of the help."""
+
+
+_INTERRUPTED: Final = 130
+"""128 + SIGINT, as shells count."""
+
+_WrongUsage: Final[Any] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
+)
+"""What the parser raises. By its name: typer keeps its parser private, and older ones take
+click's."""
 
 
 class Verbs(TyperGroup):
@@ -119,7 +133,14 @@ def run() -> int:
     """
     command = typer.main.get_command(app)
     try:
-        command.main(prog_name="mesh", complete_var="_MESH_COMPLETE")
+        ended = command.main(prog_name="mesh", complete_var="_MESH_COMPLETE", standalone_mode=False)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    return 0
+    except typer.Abort:
+        return _INTERRUPTED
+    except _WrongUsage as error:
+        error.show()
+        if "--json" in sys.argv[1:]:
+            print_problem(LocalError(error.format_message()))
+        return int(error.exit_code)
+    return ended if isinstance(ended, int) else 0

@@ -20,7 +20,8 @@ def place_checks(place: Place) -> Iterator[Check]:
     yield private_check(place.state)
     yield space_check("state's disk", place.state)
     if place.folder is not None and identity_of(place.folder) is None:
-        yield Check("folder", "problem", f"{place.folder} is gone", "bring it back, then `mesh up`")
+        advice = "bring it back, then `mesh up`; if it was moved, `mesh up` in its new place"
+        yield Check("folder", "problem", f"{place.folder} is gone", advice)
     socket = locations().socket(place.state)
     try:
         own_folder(socket.parent)

@@ -45,13 +45,15 @@ def up(
     port, listen, relay = options
     listen_of(listen)
     pid = server_pid(locations().socket(place.state))
+    root = root_around(place, folder)
     if pid is not None:
-        raise already_served(place, pid)
-    place = find_moved(place, root_around(place, folder))
+        raise already_served(place, pid, root)
+    place = find_moved(place, root)
     if place.folder is not None and identity_of(place.folder) is None:
         raise RootMissingError(
             f"the folder {place.folder} of the workspace {place.workspace} is gone: bring it back "
-            f"first. What was acknowledged is kept in {place.state}"
+            f"first, or if it was moved, `mesh up` in its new place. What was acknowledged is kept "
+            f"in {place.state}"
         )
     if detach:
         started = daemon.start(place, [str(port), listen, relay])

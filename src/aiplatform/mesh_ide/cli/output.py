@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from aiplatform.mesh_ide.api.answers import SCHEMA
 from aiplatform.mesh_ide.api.client import ControlClient
+from aiplatform.mesh_ide.api.control import NotUtf8Error, visible
 from aiplatform.mesh_ide.api.locations import (
     Locations,
     NoWorkspaceError,
@@ -69,14 +70,26 @@ def connect(word: str) -> ControlClient:
 def inside(word: str, path: str) -> str:
     """Return a path as typed, relative to the workspace's root, ``/``-separated.
 
-    Paths relative to the current folder are understood, and absolute ones.
+    Paths relative to the current folder are understood, and absolute ones. One that is not UTF-8
+    is returned as the node shows it: no file of a workspace is called so, but it may be skipped.
     """
     start = folder_of(word)
     root = root_around(place_of(word), start)
     full = Path(os.path.normpath(start / path))
-    if root is not None and full.is_relative_to(root) and full != root:
-        return full.relative_to(root).as_posix()
-    return path
+    if root is not None and full.is_relative_to(root):
+        return visible(full.relative_to(root).as_posix())
+    return visible(path)
+
+
+def inside_new(word: str, path: str) -> str:
+    """Return the path of a file that is to be made, as ``inside`` does.
+
+    Raises:
+        NotUtf8Error: other machines could not write the name.
+    """
+    if visible(path) != path:
+        raise NotUtf8Error(f"{visible(path)} is not UTF-8: other machines could not write it")
+    return inside(word, path)
 
 
 def root_around(place: Place, start: Path) -> Path | None:
@@ -110,7 +123,7 @@ def print_problem(error: MeshIDEError) -> None:
     """
     if _printed:
         return
-    problem = {"code": error.code, "exit_code": error.exit_code, "message": str(error)}
+    problem = {"code": error.code, "exit_code": error.exit_code, "message": visible(str(error))}
     _write(msgspec.json.encode({"schema": SCHEMA, "problem": problem}).decode())
 
 

@@ -180,8 +180,8 @@ def deleted(answer: answers.Deleted) -> str:
     return table(("DELETED", "BY", "ON", "ID", "PATH"), rows)
 
 
-def conflicts(answer: answers.Conflicts) -> str:
-    """Return what needs a decision."""
+def conflicts(answer: answers.Conflicts, barrier: str = "") -> str:
+    """Return what needs a decision; ``barrier``: why it cannot be made on this node."""
     if not answer.conflicts:
         return "no conflicts"
     lines: list[str] = []
@@ -199,7 +199,10 @@ def conflicts(answer: answers.Conflicts) -> str:
             for side in conflict.sides
         ]
         lines.append(table((), rows))
-        lines += _ways(conflict)
+        if not barrier:
+            lines += _ways(conflict)
+    if barrier:
+        lines.append(safe(barrier))
     return "\n".join(lines)
 
 

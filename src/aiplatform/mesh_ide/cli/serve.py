@@ -51,11 +51,16 @@ Tell = Callable[[str, str], None]
 """Takes kind and text of what happens, for a log or a terminal."""
 
 
+def is_moved(place: Place, folder: Path | None) -> bool:
+    """Return whether a node's folder stands somewhere else now than when it was registered."""
+    if folder is None or folder == place.folder:
+        return False
+    return place.folder is None or identity_of(place.folder) is None
+
+
 def find_moved(place: Place, folder: Path | None) -> Place:
     """Take note of a folder that was moved while nobody served it."""
-    if folder is None or folder == place.folder:
-        return place
-    if place.folder is not None and identity_of(place.folder) is not None:
+    if folder is None or not is_moved(place, folder):
         return place
     move_folder(place.state, folder)
     return write_place(place.state, folder, place.workspace, place.node)
@@ -85,7 +90,7 @@ async def serve(
         loop.add_signal_handler(number, stopping.set)
     pid = server_pid(socket)
     if pid is not None:
-        raise already_served(place, pid)
+        raise already_served(place, pid, place.folder)
     if place.folder is not None:
         check_case(place.folder)  # it may have moved to another disk since it was founded
     try:
@@ -144,8 +149,14 @@ async def _tell(subjects: Subjects, tell: Tell) -> None:
             tell(seen.kind, f"{seen.text}{': ' + paths if paths else ''}")
 
 
-def already_served(place: Place, pid: int) -> AlreadyServedError:
-    """Return the error of a second ``mesh up``."""
+def already_served(place: Place, pid: int, folder: Path | None) -> AlreadyServedError:
+    """Return the error of a second ``mesh up``; ``folder``: where the node's folder stands now."""
+    if is_moved(place, folder):
+        return AlreadyServedError(
+            f"{place.folder} was moved to {folder} while process {pid} serves it: `mesh down` "
+            "here, then `mesh up` here to serve it in its new place",
+            pid,
+        )
     return AlreadyServedError(
         f"{place.folder or place.name} is served already, by process {pid}: see `mesh status`, or "
         "end it with `mesh down`",

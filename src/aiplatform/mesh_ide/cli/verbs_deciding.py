@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from aiplatform.mesh_ide.api import requests
+from aiplatform.mesh_ide.api.client import ControlClient
 from aiplatform.mesh_ide.cli import present
 from aiplatform.mesh_ide.cli.options import FolderOption, JsonOption
 from aiplatform.mesh_ide.cli.output import (
@@ -17,6 +18,7 @@ from aiplatform.mesh_ide.cli.output import (
     print_text,
 )
 from aiplatform.mesh_ide.model.counting import counted
+from aiplatform.mesh_ide.model.enums import Role
 from aiplatform.mesh_ide.model.errors import ConflictError
 
 app = typer.Typer()
@@ -36,12 +38,29 @@ def conflicts(
     """List what needs a decision: versions that no merge can join, several files of one name."""
     with connect(folder) as node:
         answer = node.call(requests.AskConflicts())
-    print_json("conflicts", answer) if as_json else print_text(present.conflicts(answer))
+        barrier = "" if as_json or not answer.conflicts else _barrier(node)
+    if as_json:
+        print_json("conflicts", answer)
+    else:
+        print_text(present.conflicts(answer, barrier))
     if check and answer.conflicts:
         count = counted(
             len(answer.conflicts), "conflict needs a decision", "conflicts need a decision"
         )
         raise ConflictError(f"{count}: `mesh resolve`")
+
+
+def _barrier(node: ControlClient) -> str:
+    """Return why this node may not decide; empty: it may."""
+    me = next((one for one in node.call(requests.AskMembers()).members if one.is_me), None)
+    if me is None:
+        return "this node is no longer a member and cannot decide"
+    if Role[me.role.upper()] >= Role.EDIT:
+        return ""
+    return (
+        f"this node has the role {me.role} and cannot decide: ask an admin for "
+        f"`mesh members role {me.label} edit`"
+    )
 
 
 @app.command("resolve", epilog="Example: mesh resolve logo.png laptop")

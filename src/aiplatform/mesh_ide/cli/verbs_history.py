@@ -16,6 +16,7 @@ from aiplatform.mesh_ide.cli.options import FolderOption, JsonOption
 from aiplatform.mesh_ide.cli.output import (
     connect,
     inside,
+    inside_new,
     note,
     note_undo,
     print_json,
@@ -124,7 +125,7 @@ def restore(  # noqa: PLR0913 - one argument an option
             _restore_below(node, inside(folder, path), as_json=as_json)
             return
         request = requests.AskRestore(
-            inside(folder, path), version, inside(folder, to) if to else ""
+            inside(folder, path), version, inside_new(folder, to) if to else ""
         )
         try:
             answer = node.call(request)

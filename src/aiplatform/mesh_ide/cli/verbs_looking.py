@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from aiplatform.mesh_ide.api import answers, requests
+from aiplatform.mesh_ide.api.control import CallTimedOutError
 from aiplatform.mesh_ide.cli import present, quick
 from aiplatform.mesh_ide.cli.options import FolderOption, JsonOption, TimeoutOption
 from aiplatform.mesh_ide.cli.output import (
@@ -48,12 +49,18 @@ def ping(
 ) -> None:
     """Measure how long a message takes to a node and back."""
     result: answers.PingResult | None = None
+    answered = 0
     with connect(folder) as node:
-        for answer in node.stream(requests.AskPing(name, count), answers.PingRound, timeout):
-            if isinstance(answer, answers.PingResult):
-                result = answer
-            elif not as_json:
-                print_text(f"{answer.sequence}: {present.rtt(answer.rtt_ms)}")
+        try:
+            for answer in node.stream(requests.AskPing(name, count), answers.PingRound, timeout):
+                if isinstance(answer, answers.PingResult):
+                    result = answer
+                    continue
+                answered += answer.rtt_ms is not None
+                if not as_json:
+                    print_text(f"{answer.sequence}: {present.rtt(answer.rtt_ms)}")
+        except CallTimedOutError as error:
+            raise TimedOutError(_ping_late(name, timeout, answered, count)) from error
     assert result is not None, "a stream ends with its answer"
     if as_json:
         print_json("ping", result)
@@ -63,6 +70,12 @@ def ping(
         f"min {present.rtt(result.rtt_ms_min)}, avg {present.rtt(result.rtt_ms_avg)}, "
         f"max {present.rtt(result.rtt_ms_max)}"
     )
+
+
+def _ping_late(name: str, timeout_s: float, answered: int, count: int) -> str:
+    if answered:
+        return f"{answered} of {count} answered within {timeout_s:g} s: allow more (--timeout)"
+    return f"no answer from {name} within {timeout_s:g} s: is it up (`mesh up` there)?"
 
 
 @app.command("why", epilog="Example: mesh why src/rocket/engine.py")

@@ -27,14 +27,17 @@ from aiplatform.mesh_ide.model.errors import MeshIDEError, TimedOutError
 
 app = typer.Typer()
 
+_ANY_PORT: Final = -1
+"""See ``serve.ServeOptions``."""
+
 DETACH_HELP: Final = "Return when the node is ready; it goes on in the background."
 PortOption = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--port",
         metavar="N",
         envvar="MESH_PORT",
-        min=-1,
+        min=0,
         max=65535,
         help="UDP port for links; 0 takes any. [7311, or the next free one]",
         show_default=False,
@@ -91,7 +94,7 @@ def up(  # noqa: PLR0913 - one argument an option
     directory: Annotated[str, typer.Argument(metavar="DIR", show_default=False)] = "",
     *,
     detach: DetachOption = False,
-    port: PortOption = -1,
+    port: PortOption = None,
     listen: ListenOption = "everywhere",
     relay: RelayOption = "",
     folder: FolderOption = "",
@@ -117,7 +120,7 @@ def join(  # noqa: PLR0913 - one argument an option
     name: NameOption = "",
     node_type: TypeOption = "local",
     detach: DetachOption = False,
-    port: PortOption = -1,
+    port: PortOption = None,
     listen: ListenOption = "everywhere",
     relay: RelayOption = "",
     timeout: TimeoutOption = 20.0,
@@ -158,7 +161,7 @@ def down(
 def serve_place(
     place: Place,
     folder: Path,
-    options: tuple[int, str, str],
+    options: tuple[int | None, str, str],
     *,
     detach: bool,
     as_json: bool,
@@ -166,7 +169,9 @@ def serve_place(
     """Serve here or in the background."""
     from aiplatform.mesh_ide.cli import foreground  # noqa: PLC0415 - imports a whole node
 
-    foreground.up(place, folder, options, detach=detach, as_json=as_json)
+    port, listen, relay = options
+    chosen = (_ANY_PORT if port is None else port, listen, relay)
+    foreground.up(place, folder, chosen, detach=detach, as_json=as_json)
 
 
 def stop(place: Place, timeout_s: float) -> str:

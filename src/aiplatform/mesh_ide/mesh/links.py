@@ -165,7 +165,7 @@ class Links:
         silence = now_ms - link.heard_ms
         has_asked = link.asked_ms is not None and now_ms - link.asked_ms >= ANSWER_MS
         if has_asked and silence > (SILENCE_MS if is_busy else SILENCE_IDLE_MS):
-            detail = f"nothing heard for {silence} ms"
+            detail = f"nothing heard for {silence / 1000:.1f} s"
             return [*self.down(peer, detail, now_ms), Disconnect(peer, detail)]
         if now_ms - link.pinged_ms >= (PING_BUSY_MS if is_busy else PING_IDLE_MS):
             link.nonce += 1

@@ -114,7 +114,8 @@ class LocalFileTree:
         if not self.is_present():
             raise RootMissingError(
                 f"The working folder {self._root} is gone, or another folder stands in its place. "
-                "Nothing was taken for deleted. Bring it back; it is looked at again by itself."
+                "Nothing was taken for deleted. Bring it back, and it is looked at again by "
+                "itself; if it was moved, `mesh down` and then `mesh up` in its new place."
             )
 
     # --- looking -----------------------------------------------------------------------------
