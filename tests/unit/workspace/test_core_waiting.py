@@ -152,18 +152,24 @@ def test_an_edit_made_while_the_node_was_down_is_not_overwritten() -> None:
 # --- held changes -------------------------------------------------------------------------------
 
 
-def test_held_paths_are_not_considered_until_a_person_decides() -> None:
-    """A peer's change of them is not written; rejected, all come back in their newest version."""
+def all_held() -> tuple[Rig, tuple[str, ...]]:
+    """Return a folder whose files have all vanished at once, which is held, and their paths."""
     rig = Rig()
     for number in range(1, MASS_DELETION_MIN + 1):
         rig.stand(f"f{number}", number)
     rig.hold_content("one")
     rig.begun()
-    paths = rig.folder.paths()
+    paths = tuple(rig.folder.paths())
     rig.core.watch(paths)
     rig.does([])
     rig.observed(*(Observation(path, None) for path in paths))
     rig.tick(SETTLE_MS)
+    return rig, paths
+
+
+def test_held_paths_are_not_considered_until_a_person_decides() -> None:
+    """A peer's change of them is not written; rejected, all come back in their newest version."""
+    rig, paths = all_held()
     assert set(rig.core.deletions.holds) == {1}
     rig.store()
     rig.peer_edits(1, "two")
@@ -179,16 +185,7 @@ def test_held_paths_are_not_considered_until_a_person_decides() -> None:
 
 def test_a_held_file_that_a_peer_moved_comes_back_at_its_new_place() -> None:
     """Until a person decides, nothing is moved that is not there."""
-    rig = Rig()
-    for number in range(1, MASS_DELETION_MIN + 1):
-        rig.stand(f"f{number}", number)
-    rig.hold_content("one")
-    rig.begun()
-    paths = rig.folder.paths()
-    rig.core.watch(paths)
-    rig.does([])
-    rig.observed(*(Observation(path, None) for path in paths))
-    rig.tick(SETTLE_MS)
+    rig, paths = all_held()
     rig.move(1, "new/f1")
     rig.changed(file(1))
     assert written([*rig.does([]), *rig.tick(RETRY_WRITE_MS), *rig.store()]) == []

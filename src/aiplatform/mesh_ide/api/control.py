@@ -19,6 +19,7 @@ from aiplatform.mesh_ide.model.errors import (
     RemoteError,
     TimedOutError,
 )
+from aiplatform.mesh_ide.model.names import visible
 
 PROTOCOL: Final = 1
 FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -126,17 +127,6 @@ def called(number: int, request: Struct, timeout_s: float | None) -> bytes:
             "no file, snapshot or node is called so. Choose another name"
         ) from None
     return framed(Call(number, Raw(encoded), timeout_s))
-
-
-def visible(text: str) -> str:
-    r"""Return a name of the system's in UTF-8; bytes that are not are shown as ``\xNN``.
-
-    The folder's own look shows what it skips in the same form (``workspace.adapters.walk``).
-    """
-    try:
-        return text.encode(errors="surrogateescape").decode(errors="backslashreplace")
-    except UnicodeEncodeError:  # a surrogate that stands for no byte: no system's name
-        return text.encode(errors="backslashreplace").decode()
 
 
 def framed(message: Struct) -> bytes:

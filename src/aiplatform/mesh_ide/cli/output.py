@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from aiplatform.mesh_ide.api.answers import SCHEMA
 from aiplatform.mesh_ide.api.client import ControlClient
-from aiplatform.mesh_ide.api.control import NotUtf8Error, visible
+from aiplatform.mesh_ide.api.control import NotUtf8Error
 from aiplatform.mesh_ide.api.locations import (
     Locations,
     NoWorkspaceError,
@@ -22,6 +22,7 @@ from aiplatform.mesh_ide.api.locations import (
     identity_of,
 )
 from aiplatform.mesh_ide.model.errors import MeshIDEError
+from aiplatform.mesh_ide.model.names import visible
 
 _WIDTH_MAX: Final = 60
 """Columns of a table are cut to this width on a terminal; --json cuts nothing."""

@@ -12,6 +12,7 @@ from blake3 import blake3
 
 from aiplatform.mesh_ide.model.enums import FileMode
 from aiplatform.mesh_ide.model.ids import BlobHash
+from aiplatform.mesh_ide.model.names import visible
 from aiplatform.mesh_ide.ports.filetree import FileStat
 from aiplatform.mesh_ide.workspace.adapters.opened import (
     ALWAYS_LOOK,
@@ -179,7 +180,7 @@ def _entry(item: os.DirEntry[str]) -> Entry | None:
         try:
             name.encode()
         except UnicodeEncodeError:
-            shown = os.fsencode(name).decode(errors="backslashreplace")
+            shown = visible(name)
             return Entry(shown, Kind.UNNAMEABLE)
     try:
         if item.is_dir(follow_symlinks=False):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
+from aiplatform.mesh_ide.model.names import visible
 from aiplatform.mesh_ide.ports.filetree import (
     FileStat,
     Observation,
@@ -210,8 +211,7 @@ class Walk:
             if not is_utf8 and self._is_gone(path):
                 return
             reason = SkipReason.NAME_NOT_PORTABLE if is_utf8 else SkipReason.NAME_NOT_UTF8
-            shown = path.encode(errors="surrogateescape").decode(errors="backslashreplace")
-            self._skip(shown.replace("\0", "\\0"), Skip(reason, str(error)))
+            self._skip(visible(path).replace("\0", "\\0"), Skip(reason, str(error)))
             return
         if any("/".join(parts[:i]) in self._walked for i in range(len(parts))):
             return
