@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import cast
 
@@ -9,9 +10,12 @@ import pytest
 
 from aiplatform.mesh_ide.api.subjects import Subjects
 from aiplatform.mesh_ide.api.synchronising import Synchronising
+from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.model.entries import EntryRef
 from aiplatform.mesh_ide.model.enums import Role
 from aiplatform.mesh_ide.model.ids import TREE_FILE, EntryId, FileId, NodeId, SessionId
+from aiplatform.mesh_ide.replication.own_work import OwnWork
+from tests.unit.replication.peers import Judged
 
 ME, PEER = NodeId(b"m" * 32), NodeId(b"p" * 32)
 MINE, THEIRS = SessionId(b"s" * 32), SessionId(b"t" * 32)
@@ -25,24 +29,19 @@ class Reader(Subjects):
     def __init__(self, heads: dict[FileId, EntryRef], role: Role = Role.READ) -> None:
         states = {f: SimpleNamespace(refs=lambda ref=ref: (ref,)) for f, ref in heads.items()}
         peer = SimpleNamespace(node=PEER, label="desk", role=Role.ADMIN)
-        roster = SimpleNamespace(
-            may=lambda _, asked: role >= asked,
-            role=lambda _: role,
-            members={PEER: peer},
-        )
+        roster = SimpleNamespace(role=lambda _: role, members={PEER: peer}, removed=frozenset())
+        ledger = SimpleNamespace(state=states.get, claimed=0)
+        judge = Judged(MINE, CUT, may_edit=role >= Role.EDIT)
         membership = SimpleNamespace(
             roster=roster,
-            certificates={MINE: SimpleNamespace(node=ME), THEIRS: SimpleNamespace(node=PEER)},
-            objection=lambda session, sequence, _: (
-                "may not edit" if session == MINE and sequence > CUT else None
-            ),
             link_state=lambda _: ("online", 1.0, ""),
             label=lambda _: "laptop",
         )
         core = SimpleNamespace(
             membership=membership,
-            ledger=SimpleNamespace(state=states.get),
+            ledger=ledger,
             replication=SimpleNamespace(
+                own_work=OwnWork(cast("Ledger", ledger), judge),
                 holdings=SimpleNamespace(pending_at=lambda _: frozenset(heads)),
                 fetcher=SimpleNamespace(under_way=0),
                 is_in_step=lambda _: True,
@@ -53,7 +52,6 @@ class Reader(Subjects):
             authoring=SimpleNamespace(queued=0),
             is_first_sync_done=True,
         )
-        core.ledger.claimed = 0
         driver = SimpleNamespace(core=core)
         node = SimpleNamespace(
             driver=driver,
@@ -93,11 +91,13 @@ def test_what_others_take_of_a_reader_is_waited_for(taken: EntryRef) -> None:
 def test_taking_all_of_a_reader_for_staying_is_caught() -> None:
     """The bug planted: whoever may not edit waits for nothing, and claims what is not so."""
 
-    class Careless(Reader):
-        def stays_here(self, file: FileId) -> bool:
-            return not self.roster.may(self.me, Role.EDIT)
+    class Careless(OwnWork):
+        def staying(self, files: Iterable[FileId]) -> frozenset[FileId]:
+            return frozenset(files)
 
-    said = Synchronising(Careless({file(1): head(THEIRS, 1)})).progress(only_online=False)
+    reader = Reader({file(1): head(THEIRS, 1)})
+    reader.core.replication.own_work.__class__ = Careless
+    said = Synchronising(reader).progress(only_online=False)
     assert said.is_done, "what the test above would not accept"
 
 

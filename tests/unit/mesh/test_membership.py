@@ -89,7 +89,7 @@ def test_different_rosters_are_exchanged() -> None:
     (shown,) = told(ours.hears("a", hello_of("a", theirs.board)), RosterExchange)
     out = theirs.hears("f", shown)
     assert [kept.keep for kept in only(out, KeepRoster)] != []
-    assert RosterChanged() in out
+    assert RosterChanged(frozenset({B})) in out, "who is new has a role that it had not"
     assert theirs.core.roster.digest == ours.core.roster.digest
     assert theirs.hears("f", shown) == []
 

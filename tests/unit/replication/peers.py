@@ -7,8 +7,8 @@ from typing import TypeVar
 from aiplatform.mesh_ide.documents.notices import EntriesStored
 from aiplatform.mesh_ide.documents.state import fingerprint_of
 from aiplatform.mesh_ide.model.entries import KnownEntry
-from aiplatform.mesh_ide.model.ids import FileId, Fingerprint, NodeId
-from aiplatform.mesh_ide.model.messages import AnyMessage, Reconcile, Stored
+from aiplatform.mesh_ide.model.ids import FileId, Fingerprint, NodeId, SessionId
+from aiplatform.mesh_ide.model.messages import AnyMessage, Reconcile, Stored, Vectors
 from aiplatform.mesh_ide.replication.commands import ReplicationCommand, SendMessage
 from aiplatform.mesh_ide.replication.core import ReplicationCore
 from tests.unit.documents.authors import Author, file
@@ -19,6 +19,21 @@ ANNA, BEN, CARL = NodeId(b"a" * 32), NodeId(b"b" * 32), NodeId(b"c" * 32)
 START_MS = 1_000_000
 
 
+class Judged:
+    """How the others judge this node: an editor, or a reader whose entries they took up to a cut.
+
+    The planted bug of several tests is a reader that judges itself an editor.
+    """
+
+    def __init__(self, session: SessionId, cut: int = 0, *, may_edit: bool = True) -> None:
+        """Know the node's session and its role."""
+        self.session, self.cut, self.may_edit = session, cut, may_edit
+
+    def is_refused(self, session: SessionId, sequence: int) -> bool:
+        """Return whether nobody takes this entry."""
+        return not self.may_edit and session == self.session and sequence > self.cut
+
+
 class Side:
     """One node: an author with its ledger, and the replication core over it."""
 
@@ -26,7 +41,8 @@ class Side:
         """Hold so many files of one's own, all durable."""
         self.me = me
         self.author = Author(me.hex())
-        self.core = ReplicationCore(self.author.ledger, me)
+        self.judge = Judged(self.author.session)
+        self.core = ReplicationCore(self.author.ledger, me, self.judge)
         for number in range(1, files + 1):
             self.author.say(self.author.genesis(file(number)))
             self.complete(file(number))
@@ -104,8 +120,8 @@ def reconciled(one: Side, other: Side, now_ms: int = START_MS) -> dict[NodeId, l
         match command:
             case SendMessage(message=Reconcile() as message):
                 out = receiver.core.on_reconcile(sender, message, now_ms)
-            case SendMessage(message=message) if hasattr(message, "vectors"):
-                out = receiver.core.on_vectors(sender, message)  # type: ignore[arg-type]
+            case SendMessage(message=Vectors() as message):
+                out = receiver.core.on_vectors(sender, message)
             case _:
                 rest[sender].append(command)
         queue.extend((receiver.me, c) for c in out)

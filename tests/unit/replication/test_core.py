@@ -22,12 +22,11 @@ from aiplatform.mesh_ide.model.messages import (
 from aiplatform.mesh_ide.replication.commands import SendBlobs, SendEntries, SendMessage
 from aiplatform.mesh_ide.replication.core import (
     ANTI_ENTROPY_MS,
-    DOTS_MAX,
     ENTRIES_PER_MESSAGE_MAX,
     FILES_PER_VECTORS_MAX,
     RECONCILE_TIMEOUT_MS,
 )
-from aiplatform.mesh_ide.replication.holdings import HEADS_PER_MESSAGE_MAX
+from aiplatform.mesh_ide.replication.holdings import DOTS_MAX, HEADS_PER_MESSAGE_MAX
 from aiplatform.mesh_ide.replication.unheard import ASK_AFTER_MS, ASK_BUSY_AFTER_MS
 from tests.unit.documents.authors import blob, file
 from tests.unit.replication.peers import (

@@ -17,14 +17,20 @@ from aiplatform.mesh_ide.model.ids import FileId, Fingerprint, NodeId
 from aiplatform.mesh_ide.model.messages import Reconcile, Stored
 from aiplatform.mesh_ide.replication import reconcile
 from aiplatform.mesh_ide.replication.holdings import HEADS_PER_MESSAGE_MAX, RECHECK_MAX, Holdings
+from aiplatform.mesh_ide.replication.own_work import OwnWork
 from tests.unit.documents.authors import Author, file
-from tests.unit.replication.peers import ANNA, BEN, CARL, START_MS, Side
+from tests.unit.replication.peers import ANNA, BEN, CARL, START_MS, Judged, Side
 
 FILE, STRANGE = file(1), file(99)
 STRANGERS_HEAD = Fingerprint(b"f" * 16)
 
 
 # --- what is called synced is on the peer's disk -------------------------------------------------
+
+
+def own_work_of(author: Author) -> OwnWork:
+    """Return what tells of an editor's work: everybody takes it."""
+    return OwnWork(author.ledger, Judged(author.session))
 
 
 class Half:
@@ -34,7 +40,7 @@ class Half:
         """Begin linked, with nothing."""
         self.other = other
         self.author = Author(me.hex())
-        self.holdings = kind(self.author.ledger)
+        self.holdings = kind(self.author.ledger, own_work_of(self.author))
         self.holdings.add_peer(other)
         self.storing: list[KnownEntry] = []
         self.disk: dict[FileId, FileVector] = {}
@@ -209,7 +215,8 @@ class Endless(Holdings):
 
 def survives_strangers(kind: type[Holdings]) -> bool:
     """Return whether a peer that names files without end leaves the invariants whole."""
-    holdings = kind(Ledger(Author("anna").session))
+    author = Author("anna")
+    holdings = kind(Ledger(author.session), own_work_of(author))
     holdings.add_peer(BEN)
     holdings.differ(BEN, [STRANGE])
     for first in range(0, 6 * HEADS_PER_MESSAGE_MAX, HEADS_PER_MESSAGE_MAX):

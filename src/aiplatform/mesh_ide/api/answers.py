@@ -24,8 +24,8 @@ class Peer(Struct, frozen=True):
     """Another member, seen from this node.
 
     ``state`` is ``online``, ``connecting`` or ``offline``; ``pending`` how many files it has not
-    confirmed (``None``: it is not linked, so nobody knows); ``clock_ms`` how far its clock was
-    ahead of ours when it greeted.
+    confirmed, those left out that nobody takes of this node (``None``: it is not linked, so nobody
+    knows); ``clock_ms`` how far its clock was ahead of ours when it greeted.
     """
 
     node: str
@@ -56,6 +56,7 @@ class Status(Struct, frozen=True):
         conflicts: decisions to be made: as many as `mesh conflicts` lists.
         held: holds that wait for a word.
         problems: what is wrong now, for people.
+        staying: files changed here that nobody takes, since this node may not edit.
     """
 
     workspace: str
@@ -82,6 +83,7 @@ class Status(Struct, frozen=True):
     problems: tuple[str, ...] = ()
     uptime_ms: int = 0
     heads: str = ""
+    staying: int = 0
 
 
 class Peers(Struct, frozen=True):
@@ -142,15 +144,11 @@ class Why(Struct, frozen=True):
 
 
 class MemberLack(Struct, frozen=True):
-    """A member that does not have everything yet; ``files`` is ``None`` if it is not linked.
-
-    ``caution`` says for people why it may never confirm them.
-    """
+    """A member that does not have everything yet; ``files`` is ``None`` if it is not linked."""
 
     label: str
     state: str
     files: int | None
-    caution: str = ""
 
 
 class SyncProgress(Struct, frozen=True):

@@ -14,7 +14,6 @@ from aiplatform.mesh_ide.identity.roster import Member
 from aiplatform.mesh_ide.identity.tickets import format_ticket
 from aiplatform.mesh_ide.model.enums import Role
 from aiplatform.mesh_ide.model.errors import LocalError
-from aiplatform.mesh_ide.model.ids import NodeId, SessionId
 from aiplatform.mesh_ide.node.events import AddRosterRecords, Told
 from aiplatform.mesh_ide.ports.errors import PeerUnreachableError
 
@@ -94,7 +93,7 @@ class Belonging:
             subjects.roster,
             key=subjects.node.key,
             subject=member.node,
-            seen=self._seen(member.node),
+            seen=self._subjects.core.seen_of(member.node),
             now_ms=subjects.now_ms(),
         )
         await self._add(record)
@@ -113,7 +112,7 @@ class Belonging:
             key=subjects.node.key,
             subject=member.node,
             role=wanted,
-            seen=self._seen(member.node),
+            seen=self._subjects.core.seen_of(member.node),
             now_ms=subjects.now_ms(),
         )
         if record is not None:
@@ -153,7 +152,7 @@ class Belonging:
             subjects.roster,
             key=subjects.node.key,
             subject=subjects.me,
-            seen=self._seen(subjects.me),
+            seen=subjects.core.seen_of(subjects.me),
             now_ms=subjects.now_ms(),
         )
         async with subjects.driver.watch() as told:
@@ -174,17 +173,6 @@ class Belonging:
 
     async def _add(self, record: KnownRecord) -> None:
         await self._subjects.driver.request(lambda tag: AddRosterRecords(tag, (record.encoded,)))
-
-    def _seen(self, node: NodeId) -> dict[SessionId, int]:
-        """Return the last sequence held of each session of a node."""
-        certificates = self._subjects.core.membership.certificates
-        sessions = {c.session for c in certificates.values() if c.node == node}
-        seen: dict[SessionId, int] = {}
-        for state in self._subjects.ledger.states():
-            for session, sequence in state.vector:
-                if session in sessions and sequence > seen.get(session, 0):
-                    seen[session] = sequence
-        return seen
 
 
 async def _gone(told: asyncio.Queue[Told], count: int) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from aiplatform.mesh_ide.api import answers
 from aiplatform.mesh_ide.api.contests import Contest, contest_at, explained
-from aiplatform.mesh_ide.api.subjects import ROOT, Subjects, keeps_its_own, shown
+from aiplatform.mesh_ide.api.subjects import ROOT, Subjects, shown
 from aiplatform.mesh_ide.identity.roster import Member
 from aiplatform.mesh_ide.model.counting import counted
 from aiplatform.mesh_ide.model.enums import SyncState
@@ -166,7 +166,7 @@ class Explaining:
         if sync is SyncState.SYNCED:
             return "Every member has this version on its disk."
         names = ", ".join(member.label for member in lacking) or "nobody"
-        return f"Not every member has confirmed this version: {names}{keeps_its_own(lacking)}."
+        return f"Not every member has confirmed this version: {names}."
 
     def _replicas(self, file: FileId) -> tuple[answers.Replica, ...]:
         return tuple(self._replica(m, file) for m in self._subjects.others())

@@ -15,8 +15,7 @@ from aiplatform.mesh_ide.api.subjects import NoSuchNodeError, Subjects
 from aiplatform.mesh_ide.documents.state import content_of, living
 from aiplatform.mesh_ide.identity.roster import Member
 from aiplatform.mesh_ide.model.counting import counted
-from aiplatform.mesh_ide.model.enums import Role
-from aiplatform.mesh_ide.model.ids import TREE_FILE
+from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId
 from aiplatform.mesh_ide.ports.errors import PeerUnreachableError
 from aiplatform.mesh_ide.ports.transport import LinkStats
 from aiplatform.mesh_ide.workspace.core_skips import SKIPPED_MAX
@@ -52,6 +51,7 @@ class Overview:
         core = self._subjects.core
         state, rtt_ms, detail = core.membership.link_state(member.node)
         pending = core.replication.holdings.pending_at(member.node)
+        staying = core.replication.own_work.staying(pending or ())
         return answers.Peer(
             node=member.node.hex(),
             label=member.label,
@@ -60,7 +60,7 @@ class Overview:
             state=state,
             rtt_ms=stats.rtt_ms if stats and stats.rtt_ms is not None else rtt_ms,
             address=stats.address if stats else "",
-            pending=None if pending is None else len(pending),
+            pending=None if pending is None else len(pending - staying),
             is_in_step=core.replication.is_in_step(member.node),
             sent_bytes=stats.sent_bytes if stats else 0,
             received_bytes=stats.received_bytes if stats else 0,
@@ -114,6 +114,7 @@ class Overview:
         subjects, core = self._subjects, self._subjects.core
         files, size, conflicts = await self._count()
         peers = self.peers().peers
+        staying = self._staying()
         me = subjects.roster.members.get(subjects.me)
         settings = subjects.node.settings
         outstanding, authoring = core.workspace.outstanding, core.authoring.queued
@@ -144,9 +145,10 @@ class Overview:
             is_synced=is_looked_at
             and not (outstanding or authoring or core.ledger.claimed)
             and all(peer.is_in_step and peer.pending == 0 for peer in peers),
-            problems=tuple(self._problems(is_member=me is not None)),
+            problems=tuple(self._problems(is_member=me is not None, is_staying=bool(staying))),
             uptime_ms=subjects.now_ms() - self._started_ms,
             heads=core.replication.holdings.index.summary(b"", b"").fingerprint.hex(),
+            staying=len(staying - {TREE_FILE}),
         )
 
     async def _count(self) -> tuple[int, int, int]:
@@ -165,7 +167,7 @@ class Overview:
                 size += content[1] if content else 0
         return files, size, conflicts
 
-    def _problems(self, *, is_member: bool) -> list[str]:
+    def _problems(self, *, is_member: bool, is_staying: bool) -> list[str]:
         core = self._subjects.core
         found: list[str] = []
         if not is_member:
@@ -176,8 +178,7 @@ class Overview:
             for member in self._subjects.others()
             if self._subjects.is_refused_by(member.node)
         )
-        role = self._subjects.roster.role(self._subjects.me)
-        if role is not None and role < Role.EDIT and self._has_staying():
+        if is_staying and is_member:
             found.append(self._subjects.why_staying())
         if core.storage_problem:
             found.append(f"the store does not take changes: {core.storage_problem}")
@@ -193,10 +194,11 @@ class Overview:
         )
         return found
 
-    def _has_staying(self) -> bool:
-        replication, stays_here = self._subjects.core.replication, self._subjects.stays_here
+    def _staying(self) -> frozenset[FileId]:
+        """Return what linked members lack and will not take of this node."""
+        replication = self._subjects.core.replication
         pending = map(replication.holdings.pending_at, replication.peers())
-        return any(stays_here(file) for files in pending for file in files or ())
+        return frozenset().union(*(replication.own_work.staying(files or ()) for files in pending))
 
     # --- what does not replicate -------------------------------------------------------------
 

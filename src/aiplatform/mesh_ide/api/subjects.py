@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from aiplatform.mesh_ide.documents.ledger import Ledger
@@ -167,27 +167,9 @@ class Subjects:
 
     # --- what nobody else takes --------------------------------------------------------------
 
-    def may_edit(self) -> bool:
-        """Return whether others take what this node changes."""
-        return self.roster.may(self.me, Role.EDIT)
-
     def stays_here(self, file: FileId) -> bool:
-        """Return whether nobody takes the present version of a file, since we may not edit.
-
-        What this node wrote while it was allowed to is taken, so each entry is judged as the
-        others will judge it.
-        """
-        if self.may_edit():
-            return False
-        state = self.ledger.state(file)
-        return state is not None and any(self._is_ours_alone(ref) for ref in state.refs())
-
-    def _is_ours_alone(self, ref: EntryRef) -> bool:
-        membership = self.core.membership
-        certificate = membership.certificates.get(ref.session)
-        if certificate is None or certificate.node != self.me:
-            return False
-        return membership.objection(ref.session, ref.sequence, self.me) is not None
+        """Return whether nobody takes the present version of a file, since we may not edit."""
+        return bool(self.core.replication.own_work.staying((file,)))
 
     def why_staying(self) -> str:
         """Return why what this node changes stays here, and what to do."""
@@ -262,15 +244,6 @@ class Subjects:
             f"there is no file {path}, seen from the workspace's root (what is typed counts from "
             "the current folder); if you have just saved it, wait a moment"
         )
-
-
-def keeps_its_own(members: Iterable[Member]) -> str:
-    """Return a caution about those of some members who may not edit; empty: all may.
-
-    Nobody takes what such a member changes, so what it holds of that file is never what we hold.
-    """
-    names = ", ".join(member.label for member in members if member.role < Role.EDIT)
-    return f" ({names} may not edit: a file changed there is never confirmed)" if names else ""
 
 
 def shown(refs: tuple[EntryRef, ...]) -> tuple[str, ...]:

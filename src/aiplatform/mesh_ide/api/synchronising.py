@@ -7,7 +7,7 @@ from typing import Final
 
 from aiplatform.mesh_ide.api import answers
 from aiplatform.mesh_ide.api.overview import Emit
-from aiplatform.mesh_ide.api.subjects import Subjects, keeps_its_own
+from aiplatform.mesh_ide.api.subjects import Subjects
 from aiplatform.mesh_ide.model.counting import counted
 from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId
 from aiplatform.mesh_ide.node.events import LookAgain
@@ -73,9 +73,8 @@ class Synchronising:
         self, *, only_online: bool
     ) -> tuple[tuple[answers.MemberLack, ...], frozenset[FileId]]:
         """Return who lacks what, and what nobody will ever take: that is not waited for."""
-        core, stays_here = self._subjects.core, self._subjects.stays_here
-        # Each file is judged by itself, which costs: only if need be, and at the end.
-        judges = not self._subjects.may_edit()
+        core = self._subjects.core
+        own_work = core.replication.own_work
         found: list[answers.MemberLack] = []
         staying: set[FileId] = set()
         for member in self._subjects.others():
@@ -86,14 +85,12 @@ class Synchronising:
                     found.append(answers.MemberLack(member.label, state, None))
                 continue
             is_in_step = core.replication.is_in_step(member.node)
-            refused = (
-                {file for file in pending if stays_here(file)} if judges and is_in_step else ()
-            )
+            # Each file is judged by itself, which costs: only at the end.
+            refused = own_work.staying(pending) if is_in_step else frozenset()
             staying.update(refused)
             lacks = len(pending) - len(refused)
-            caution = keeps_its_own([member]) if lacks else ""
             if lacks or not is_in_step:
-                found.append(answers.MemberLack(member.label, state, lacks, caution))
+                found.append(answers.MemberLack(member.label, state, lacks))
         return tuple(found), frozenset(staying)
 
 
@@ -119,7 +116,7 @@ def _message(
         if lack.files is None:
             parts.append(f"{lack.label} is {lack.state}")
         elif lack.files:
-            parts.append(f"{lack.label} lacks {counted(lack.files, 'file')}{lack.caution}")
+            parts.append(f"{lack.label} lacks {counted(lack.files, 'file')}")
         else:
             parts.append(f"{lack.label} is comparing")
     return "; ".join(parts)

@@ -88,10 +88,12 @@ def _state(answer: answers.Status) -> str:
         parts.append(f"{counted(answer.unarchived, 'content')} not archived yet")
     lacking = [peer for peer in answer.peers if peer.pending != 0]
     if answer.is_synced:
-        parts.insert(0, "synced: every member has everything")
+        parts.insert(0, f"synced: every member has everything{' else' if answer.staying else ''}")
     elif lacking:
         names = ", ".join(safe(peer.label) for peer in lacking)
         parts.append(f"not confirmed yet by {names}")
+    if answer.staying:
+        parts.append(f"{counted(answer.staying, 'file')} changed here, which nobody takes")
     return "; ".join(parts) or "ready"
 
 

@@ -216,7 +216,12 @@ LIMITS: Final[dict[type[Message], MessageLimits]] = {
         ),
     ),
     Stored: MessageLimits(
-        6 * 1024 * _KIB, (Rows("heads", ITEMS_MAX, FILE_ID_BYTES, FINGERPRINT_BYTES),)
+        6 * 1024 * _KIB,
+        (
+            Rows("heads", ITEMS_MAX, FILE_ID_BYTES, FINGERPRINT_BYTES),
+            Rows("vectors", ITEMS_MAX, FILE_ID_BYTES),
+            VectorDots("vectors"),
+        ),
     ),
     BlobRequest: MessageLimits(
         6 * 1024 * _KIB,

@@ -111,7 +111,10 @@ class MembershipCore:
         return out
 
     def _evaluate(self, now_ms: int) -> list[MembershipOutput]:
+        before = self.roster
         self._roster.evaluate()
+        members = self.roster.members.values()
+        roles = frozenset(m.node for m in members if m.role is not before.role(m.node))
         shut_out = self._contradictions.nodes
         others = frozenset(self.roster.members) - shut_out - {self._me}
         if self._sponsor is not None and self._me not in self.roster.members:
@@ -119,7 +122,7 @@ class MembershipCore:
             # our ticket named, sends the rest.
             others |= {self._sponsor}
         ended = self._links.restrict(others, dict.fromkeys(shut_out, SHUT_OUT), now_ms)
-        return [AllowPeers(others), RosterChanged(), *ended]
+        return [AllowPeers(others), RosterChanged(roles), *ended]
 
     def objection(self, session: SessionId, sequence: int, deliverer: NodeId) -> str | None:
         """Return why an author's entry is not taken, or ``None`` if it is."""
@@ -140,6 +143,22 @@ class MembershipCore:
         keep everybody from ever agreeing with it again (as after a removal, decision 10).
         """
         return deliverer not in self.shut_out and self.roster.may(deliverer, Role.EDIT)
+
+    @property
+    def may_edit(self) -> bool:
+        """Return whether others take what this node writes now.
+
+        While the roster that names it is still on its way (it has just joined), it may.
+        """
+        role = self.roster.role(self._me)
+        return self._me not in self.roster.removed if role is None else role >= Role.EDIT
+
+    def is_refused(self, session: SessionId, sequence: int) -> bool:
+        """Return whether an entry is this node's own and nobody takes it of this node."""
+        certificate = self.certificates.get(session)
+        if certificate is None or certificate.node != self._me:
+            return False
+        return self.objection(session, sequence, self._me) is not None
 
     def label(self, node: NodeId) -> str:
         """Return what people call a node."""

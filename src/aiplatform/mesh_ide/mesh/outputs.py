@@ -79,7 +79,9 @@ class PeerGone(Struct, frozen=True):
 
 
 class RosterChanged(Struct, frozen=True):
-    """Members or roles are others now."""
+    """The roster was evaluated again; ``roles``: who has another role than before, or is new."""
+
+    roles: frozenset[NodeId]
 
 
 class Warned(Struct, frozen=True):

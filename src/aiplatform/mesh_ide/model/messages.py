@@ -120,9 +120,15 @@ class Entries(Message, frozen=True, tag=8):
 
 
 class Stored(Message, frozen=True, tag=9):
-    """The sender has these heads, entries and content, on its disk. Acknowledges and announces."""
+    """The sender has these heads, entries and content, on its disk. Acknowledges and announces.
+
+    ``vectors``: what the sender holds of those that it changed without being allowed to edit.
+    Nobody takes such changes, so these fingerprints will never be the receiver's; a vector that
+    covers the receiver's own says that all of that is on the sender's disk too.
+    """
 
     heads: tuple[tuple[FileId, Fingerprint], ...]
+    vectors: tuple[tuple[FileId, FileVector], ...] = ()
 
 
 class BlobRequest(Message, frozen=True, tag=10):

@@ -36,7 +36,7 @@ from aiplatform.mesh_ide.mesh.outputs import (
     SayTo,
     Warned,
 )
-from aiplatform.mesh_ide.model.ids import FileId
+from aiplatform.mesh_ide.model.ids import FileId, NodeId, SessionId
 from aiplatform.mesh_ide.node import core_words as words
 from aiplatform.mesh_ide.node.core_boot import Boot
 from aiplatform.mesh_ide.node.core_completeness import Completeness
@@ -113,7 +113,7 @@ class NodeCore:
         self.workspace = WorkspaceCore(
             self.ledger, self.authoring, boot.principal, numbers.file_id, numbers.ticket
         )
-        self.replication = ReplicationCore(self.ledger, boot.hello.node)
+        self.replication = ReplicationCore(self.ledger, boot.hello.node, self.membership)
         self.requests = RequestsCore(
             self.ledger, self.authoring, self.workspace.folder, numbers.file_id
         )
@@ -154,6 +154,19 @@ class NodeCore:
     def storage_problem(self) -> str | None:
         """Return why the store refuses to write, or ``None``."""
         return self._storing.problem
+
+    def seen_of(self, node: NodeId) -> dict[SessionId, int]:
+        """Return the last sequence held here of each session of a node.
+
+        What a record that ends or restricts a membership leaves in the workspace.
+        """
+        certificates = self.membership.certificates.values()
+        seen = {c.session: 0 for c in certificates if c.node == node}
+        for state in self.ledger.states():
+            for session, sequence in state.vector:
+                if sequence > seen.get(session, sequence):
+                    seen[session] = sequence
+        return seen
 
     def load(self, now_ms: int) -> None:
         """Take what was remembered; call once, before the first event. No commands follow."""
@@ -317,7 +330,8 @@ class NodeCore:
             case KeepCertificate() | KeepRoster() | KeepAddresses() | KeepEquivocation():
                 return [self._keeping.keep(item)]
             case RosterChanged():
-                return [words.members(len(self.membership.roster.members))]
+                told = words.members(len(self.membership.roster.members))
+                return [told, *self.replication.on_roles_changed(item.roles, now_ms)]
             case Warned():
                 return [*self._warnings.say(item.text, now_ms)]
             case _:

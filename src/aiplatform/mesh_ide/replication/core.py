@@ -34,7 +34,9 @@ from aiplatform.mesh_ide.replication.commands import (
     SendMessage,
 )
 from aiplatform.mesh_ide.replication.fetch import WINDOW_BYTES, Fetcher
-from aiplatform.mesh_ide.replication.holdings import Holdings
+from aiplatform.mesh_ide.replication.holdings import DOTS_MAX, Holdings, dots_of
+from aiplatform.mesh_ide.replication.own_work import Judge, OwnWork
+from aiplatform.mesh_ide.replication.parts import parts
 from aiplatform.mesh_ide.replication.unheard import Unheard
 
 ANTI_ENTROPY_MS: Final = 60_000
@@ -42,8 +44,6 @@ ANTI_ENTROPY_MS: Final = 60_000
 
 RECONCILE_TIMEOUT_MS: Final = 15_000
 FILES_PER_VECTORS_MAX: Final = 2048
-DOTS_MAX: Final = 65_536
-"""Sessions named in one ``Vectors``: half of what a peer takes (``mesh.bounds.ITEMS_MAX``)."""
 
 ENTRIES_BYTES_MAX: Final = 1024 * 1024
 ENTRIES_PER_MESSAGE_MAX: Final = 1024
@@ -70,10 +70,11 @@ class ReplicationCore:
         2. ``requests`` of a peer counts what it was asked for and has not answered.
     """
 
-    def __init__(self, ledger: Ledger, me: NodeId) -> None:
+    def __init__(self, ledger: Ledger, me: NodeId, judge: Judge) -> None:
         self._ledger = ledger
         self._me = me
-        self.holdings = Holdings(ledger)
+        self.own_work = OwnWork(ledger, judge)
+        self.holdings = Holdings(ledger, self.own_work)
         self.fetcher = Fetcher()
         self._peers: dict[NodeId, _Peer] = {}
         self._sessions = 0
@@ -94,6 +95,17 @@ class ReplicationCore:
         state.began_ms = now_ms
         opening = reconcile.opening(self.holdings.index, state.session)
         return [SendMessage(peer, Channel.CONTROL, opening)]
+
+    def on_roles_changed(self, members: frozenset[NodeId], now_ms: int) -> list[ReplicationCommand]:
+        """These members' roles are others now: what was refused may be taken, or the reverse.
+
+        Both sides compare again, since either may hear of the new role first.
+        """
+        out: list[ReplicationCommand] = []
+        for peer, state in self._peers.items():
+            if peer in members or self._me in members:
+                out.extend(self._open(peer, state, now_ms))
+        return out
 
     def peer_gone(self, peer: NodeId) -> None:
         """The link is down."""
@@ -140,19 +152,11 @@ class ReplicationCore:
     def _ask(
         self, peer: NodeId, state: _Peer, files: list[FileId], *, is_request: bool
     ) -> list[ReplicationCommand]:
-        out: list[ReplicationCommand] = []
-        part: list[tuple[FileId, FileVector]] = []
-        dots = 0
-        for file in files:
-            vector = self._vector(file)
-            if part and (len(part) >= FILES_PER_VECTORS_MAX or dots + len(vector) > DOTS_MAX):
-                out.append(_question(peer, state, part, is_request=is_request))
-                part, dots = [], 0
-            part.append((file, vector))
-            dots += len(vector)
-        if part:
-            out.append(_question(peer, state, part, is_request=is_request))
-        return out
+        vectors = ((file, self._vector(file)) for file in files)
+        return [
+            _question(peer, state, part, is_request=is_request)
+            for part in parts(vectors, FILES_PER_VECTORS_MAX, dots_of, DOTS_MAX)
+        ]
 
     def _vector(self, file: FileId) -> FileVector:
         state = self._ledger.state(file)
@@ -163,7 +167,8 @@ class ReplicationCore:
         state = self._peers.get(peer)
         if state is None:
             return []
-        out: list[ReplicationCommand] = [SendEntries(peer, message.vectors)]
+        wanted = tuple((f, self.own_work.withheld(f, theirs)) for f, theirs in message.vectors)
+        out: list[ReplicationCommand] = [SendEntries(peer, wanted)]
         if message.is_request:
             self.holdings.differ(peer, (file for file, _ in message.vectors))
             lacking = [f for f, theirs in message.vectors if not covers(self._vector(f), theirs)]
@@ -199,13 +204,18 @@ class ReplicationCore:
     # --- the ledger speaks -------------------------------------------------------------------
 
     def on_entries_stored(self, notice: EntriesStored) -> list[ReplicationCommand]:
-        """Push this node's new entries to every connected peer."""
+        """Push this node's new entries to every connected peer that may take them."""
         if notice.peer is not None:
             return []
         return self.push(notice.slices)
 
     def push(self, slices: tuple[BatchSlice, ...]) -> list[ReplicationCommand]:
-        """Send durable entries to every connected peer, in frames of about 1 MiB."""
+        """Send own entries to every connected peer, in frames of about 1 MiB.
+
+        Nothing while this node may not edit: nobody would take them.
+        """
+        if not self.own_work.is_taken:
+            return []
         messages: list[Entries] = []
         frame: list[BatchSlice] = []
         size = count = 0

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Final
 
 from msgspec import Struct
 
 from aiplatform.mesh_ide.documents.ledger import Ledger
-from aiplatform.mesh_ide.documents.state import fingerprint_of, living
+from aiplatform.mesh_ide.documents.state import covers, fingerprint_of, living
+from aiplatform.mesh_ide.model.entries import FileVector
 from aiplatform.mesh_ide.model.enums import SyncState
 from aiplatform.mesh_ide.model.ids import FileId, Fingerprint, NodeId
 from aiplatform.mesh_ide.model.messages import Stored
 from aiplatform.mesh_ide.replication.heads import HeadIndex
+from aiplatform.mesh_ide.replication.own_work import OwnWork
+from aiplatform.mesh_ide.replication.parts import parts
 
 RECHECK_MAX: Final = 512
 """Files looked at again in one tick: under 2 ms."""
 
 HEADS_PER_MESSAGE_MAX: Final = 4096
+DOTS_MAX: Final = 65_536
+"""Sessions named in the vectors of one message: half of what a peer takes
+(``mesh.bounds.ITEMS_MAX``)."""
 
 _TOLD_PER_FILE_MAX: Final = 4
 """A peer may be that far ahead in files; more of its words are forgotten, and compared anew by
@@ -35,6 +41,8 @@ class _Peer(Struct):
     """Found to differ since the reconciliation began."""
     told: dict[FileId, Fingerprint] = {}
     """What the peer said last of each file."""
+    beyond: dict[FileId, FileVector] = {}
+    """What it holds of files that it changed without being allowed to: of ``told``, no others."""
     shown: set[FileId] = set()
     """The peer was told that this node holds what ``index`` says of these files."""
     to_show: dict[FileId, None] = {}
@@ -45,14 +53,16 @@ class Holdings:
 
     Invariants:
         1. a file is in a reconciled peer's ``pending`` unless the peer said ``Stored`` (or
-           reconciliation showed) the fingerprint that this node has now.
+           reconciliation showed) the fingerprint that this node has now, or a vector that covers
+           what this node has now.
         2. ``index`` holds the fingerprint that every file had at its last ``refresh``.
         3. files that only a peer names are not remembered: ``pending`` and ``differing`` are
            files of the ledger, ``shown`` and ``to_show`` of ``index``, and ``told`` is bounded.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, own_work: OwnWork) -> None:
         self._ledger = ledger
+        self._own_work = own_work
         self.index = HeadIndex()
         self._peers: dict[NodeId, _Peer] = {}
         self._stored: set[FileId] = set()
@@ -87,7 +97,7 @@ class Holdings:
                 self._announce[file] = None
             for peer in self._peers.values():
                 peer.shown.discard(file)
-                if peer.told.get(file) == fingerprint:
+                if self._has_confirmed(peer, file):
                     peer.pending.discard(file)
                 else:
                     peer.pending.add(file)
@@ -116,8 +126,11 @@ class Holdings:
 
     def differ(self, peer: NodeId, files: Iterable[FileId]) -> None:
         """Take note that a peer has something else; what is not known here cannot be pending."""
-        known = self._ledger.state
-        self._peers[peer].differing.update(file for file in files if known(file) is not None)
+        known = [file for file in files if self._ledger.state(file) is not None]
+        state = self._peers[peer]
+        state.differing.update(known)
+        # Of these the peer can learn by their vectors alone that all of its own is here.
+        state.to_show.update(dict.fromkeys(self._own_work.staying(known) & self._stored))
 
     def reconciled(self, peer: NodeId) -> None:
         """A reconciliation ended: the peer holds what was not found to differ."""
@@ -136,9 +149,12 @@ class Holdings:
         state = self._peers[peer]
         shared: list[FileId] = []
         unknown: list[FileId] = []
+        vectors = dict(message.vectors)
         for file, fingerprint in message.heads:
             state.told[file] = fingerprint
-            if self.index.get(file) == fingerprint and not self._ledger.is_storing(file):
+            if file in vectors:
+                state.beyond[file] = vectors[file]
+            if self._has_confirmed(state, file) and not self._ledger.is_storing(file):
                 state.pending.discard(file)
                 shared.append(file)
                 if file in self._stored and file not in state.shown:
@@ -149,7 +165,18 @@ class Holdings:
                 unknown.append(file)
         if len(state.told) > self._told_max():
             state.told.clear()
+            state.beyond.clear()
+        elif vectors and sum(map(len, state.beyond.values())) > DOTS_MAX:
+            state.beyond.clear()
         return shared, unknown
+
+    def _has_confirmed(self, peer: _Peer, file: FileId) -> bool:
+        """Return whether a peer said that all that is here of a file is on its disk."""
+        told = peer.told.get(file)
+        if told is not None and told == self.index.get(file):
+            return True
+        vector, state = peer.beyond.get(file), self._ledger.state(file)
+        return vector is not None and state is not None and covers(vector, state.vector)
 
     def _told_max(self) -> int:
         return _TOLD_PER_FILE_MAX * max(HEADS_PER_MESSAGE_MAX, len(self.index))
@@ -164,15 +191,25 @@ class Holdings:
         out: list[tuple[NodeId, Stored]] = []
         for peer, state in self._peers.items():
             files = self._announce | state.to_show if state.to_show else self._announce
-            heads = [(f, fp) for f in files if (fp := self.index.get(f)) is not None]
+            out.extend((peer, message) for message in self._said_of(files))
             state.shown.update(files)
             state.to_show.clear()
-            out.extend(
-                (peer, Stored(tuple(heads[first : first + HEADS_PER_MESSAGE_MAX])))
-                for first in range(0, len(heads), HEADS_PER_MESSAGE_MAX)
-            )
         self._announce.clear()
         return out
+
+    def _said_of(self, files: Iterable[FileId]) -> Iterator[Stored]:
+        """Yield what says that this node holds these files."""
+        staying = self._own_work.staying(files)
+
+        def vector_of(file: FileId) -> FileVector:
+            state = self._ledger.state(file) if file in staying else None
+            # The vector is that of the memory: what is on its way to the disk is in it.
+            return () if state is None or self._ledger.is_storing(file) else state.vector
+
+        rows = ((f, fp, vector_of(f)) for f in files if (fp := self.index.get(f)) is not None)
+        for part in parts(rows, HEADS_PER_MESSAGE_MAX, lambda row: len(row[2]), DOTS_MAX):
+            heads = tuple((file, fingerprint) for file, fingerprint, _ in part)
+            yield Stored(heads, tuple((file, vector) for file, _, vector in part if vector))
 
     # --- what is known of it -----------------------------------------------------------------
 
@@ -216,3 +253,11 @@ class Holdings:
             for file in peer.shown | peer.to_show.keys():
                 assert self.index.get(file) is not None, "a file was shown that is not held"
             assert len(peer.told) <= self._told_max(), "a peer's words fill the memory"
+            assert peer.beyond.keys() <= peer.told.keys(), "a vector is kept of what nobody told"
+            dots = sum(map(len, peer.beyond.values()))
+            assert dots <= DOTS_MAX, "a peer's vectors fill the memory"
+
+
+def dots_of(item: tuple[FileId, FileVector]) -> int:
+    """Return how many sessions a file's vector names."""
+    return len(item[1])

@@ -23,6 +23,7 @@ class Faults(Struct, frozen=True):
         torn_apply: a crash comes in the midst of a write to the folder.
         disk_full: a disk takes no commits for a while.
         lose_watch: the watcher loses track of what changed (and says so later).
+        restrict: a member may not edit any more until the faults end, at each fault occasion.
         watch_ms: how late the watcher tells, least and most.
         occasion_ms: how far apart the occasions for faults are.
         encodes: messages travel as the bytes of ``mesh.codec``, not as objects.
@@ -39,6 +40,7 @@ class Faults(Struct, frozen=True):
     torn_apply: float = 0.0
     disk_full: float = 0.0
     lose_watch: float = 0.0
+    restrict: float = 0.0
     watch_ms: tuple[float, float] = (1.0, 40.0)
     occasion_ms: float = 400.0
     encodes: bool = True

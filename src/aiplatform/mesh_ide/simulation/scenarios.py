@@ -10,7 +10,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from aiplatform.mesh_ide.node.events import LookAgain, ReleaseHold
-from aiplatform.mesh_ide.simulation import checks
+from aiplatform.mesh_ide.simulation import checks, roles
 from aiplatform.mesh_ide.simulation.clock import US_PER_MS
 from aiplatform.mesh_ide.simulation.faults import drawn
 from aiplatform.mesh_ide.simulation.node import SimulatedNode
@@ -48,11 +48,12 @@ def options_of(seed: int) -> Options:
     for name in operations:
         operations[name] *= random.choice((0, 1, 1, 2))
     operations["insert"] += 1
+    restrict = Random(f"roles of {seed}").choice((0.0, 0.0, 0.0, 0.1, 0.3))
     return Options(
         nodes=random.choice((2, 2, 3, 3, 4, 5)),
         files=random.randint(2, 7),
         operations=operations,
-        faults=drawn(random),
+        faults=replace(drawn(random), restrict=restrict),
     )
 
 
@@ -72,6 +73,7 @@ class Run:
         if tracing:
             self.world.tracing = []
         self._random = Random(f"run {seed}")
+        self._roles_random = Random(f"roles {seed}")
         self._limit_ms = QUIET_AFTER_MS
 
     def run(self) -> Outcome:
@@ -145,6 +147,8 @@ class Run:
             )
         if random.random() < faults.crash:
             self._crash(random.choice(world.nodes))
+        if self._roles_random.random() < faults.restrict:
+            roles.restrict(world, self._roles_random)
         if random.random() < faults.disk_full:
             disk = random.choice(world.nodes).disk
             disk.fill()
@@ -185,6 +189,7 @@ class Run:
             for node in world.nodes:
                 if not node.is_running:
                     node.start()
+            roles.restore(world)
             if checks.is_quiet(world) and next(checks.differences(world), None) is None:
                 return
         problems = [*islice(checks.unrest(world), REPORTED_MAX)]

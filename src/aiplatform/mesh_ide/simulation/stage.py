@@ -11,7 +11,7 @@ from aiplatform.mesh_ide.model.entries import FileHead
 from aiplatform.mesh_ide.model.enums import Role
 from aiplatform.mesh_ide.model.ids import FileId
 from aiplatform.mesh_ide.node.events import AddRosterRecords, GitMoved
-from aiplatform.mesh_ide.simulation import checks
+from aiplatform.mesh_ide.simulation import checks, roles
 from aiplatform.mesh_ide.simulation.clock import US_PER_MS
 from aiplatform.mesh_ide.simulation.faults import CALM, Faults
 from aiplatform.mesh_ide.simulation.node import SimulatedNode
@@ -143,21 +143,19 @@ class Stage:
 
     def remove_member(self, number: int) -> None:
         """Let the founder remove a member."""
-        world = self.world
-        seen = {
-            certificate.session: 1 << 40
-            for certificate in self[0].core.membership.certificates.values()
-            if certificate.node == self[number].id
-        }
         record = membership.remove(
-            evaluate(world.workspace, world.records),
+            evaluate(self.world.workspace, self.world.records),
             key=self[0].key,
             subject=self[number].id,
-            seen=seen,
+            seen=dict.fromkeys(self[0].core.seen_of(self[number].id), 1 << 40),
             now_ms=self[0].now_ms(),
         )
-        world.records.append(record)
+        self.world.records.append(record)
         self._publish()
+
+    def change_role(self, number: int, role: Role) -> None:
+        """Let the founder give a member another role; what it has seen of it stays taken."""
+        roles.change_role(self.world, self[number], role)
 
     def _publish(self) -> None:
         records = tuple(record.encoded for record in self.world.records)

@@ -1,0 +1,249 @@
+"""Members who may only read, and change files: nobody waits for them, and nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from aiplatform.mesh_ide.model.enums import Role, SyncState
+from aiplatform.mesh_ide.model.ids import FileId, NodeId
+from aiplatform.mesh_ide.model.messages import Entries
+from aiplatform.mesh_ide.node.core import NodeCore
+from aiplatform.mesh_ide.node.events import Event, Received
+from aiplatform.mesh_ide.replication.commands import ReplicationCommand
+from aiplatform.mesh_ide.replication.core import ReplicationCore
+from aiplatform.mesh_ide.replication.own_work import OwnWork
+from aiplatform.mesh_ide.simulation import checks
+from aiplatform.mesh_ide.simulation.node import SimulatedNode
+from aiplatform.mesh_ide.simulation.stage import Stage
+from tests.simulation.mutant_nodes import Twisted, replication_twist
+
+EDITOR, OTHER, READER = 0, 1, 2
+
+
+class SilentWork(OwnWork):
+    """Does not say which files hold what nobody takes: the planted bug."""
+
+    def staying(self, files: Iterable[FileId]) -> frozenset[FileId]:
+        """Return none."""
+        return frozenset()
+
+
+def say_nothing(core: NodeCore) -> None:
+    """Make a reader keep to itself what it holds beside its own changes."""
+    core.replication.own_work.__class__ = SilentWork
+
+
+class Incurious(ReplicationCore):
+    """Does not compare again when roles change: the planted bug."""
+
+    def on_roles_changed(self, members: frozenset[NodeId], now_ms: int) -> list[ReplicationCommand]:
+        """Do nothing."""
+        return []
+
+
+def reader_changes(twist: Callable[[NodeCore], None] | None = None) -> Stage:
+    """Let a member that may only read change one file, make another and move a third."""
+    stage = Stage(2, factory=None if twist is None else Twisted(twist))
+    for name in ("a", "b", "moved"):
+        stage.save(EDITOR, f"{name}.txt", "one\n")
+    stage.start()
+    stage.settle()
+    assert stage.admit("reader", Role.READ) == READER
+    stage.start()
+    stage.settle()
+    stage.save(READER, "a.txt", "one\nthe reader's\n")
+    stage.save(READER, "new.txt", "the reader's too\n")
+    stage.rename(READER, "moved.txt", "elsewhere.txt")
+    stage.wait(3000)
+    return stage
+
+
+def waits_for(stage: Stage, number: int) -> frozenset[FileId] | None:
+    """Return what a machine waits for the reader to confirm."""
+    return stage[number].core.replication.holdings.pending_at(stage[READER].id)
+
+
+def edited(stage: Stage) -> Stage:
+    """Let an editor change what the reader changed, and some time pass."""
+    stage.save(EDITOR, "a.txt", "zero\none\n")
+    stage.save(EDITOR, "another.txt", "made by the editor\n")
+    stage.wait(3000)
+    return stage
+
+
+# --- nobody waits for a reader's own version -----------------------------------------------------
+
+
+def test_a_reader_confirms_what_it_holds_beside_its_own_changes() -> None:
+    """Its fingerprints are never the others'; that it has all of theirs is told by its vectors."""
+    stage = edited(reader_changes())
+
+    assert stage.text(READER, "a.txt") == "zero\none\nthe reader's\n"
+    assert stage.text(OTHER, "a.txt") == "zero\none\n"
+    for number in (EDITOR, OTHER):
+        assert waits_for(stage, number) == frozenset()
+        core = stage[number].core
+        others = [node.id for node in stage.world.nodes if node is not stage[number]]
+        states = {core.replication.holdings.sync_state(f, others) for f in core.ledger.files()}
+        assert states == {SyncState.SYNCED}
+        assert [*checks.false_claims(stage.world, stage[number])] == []
+
+
+def test_without_its_vectors_everybody_waits_for_a_reader() -> None:
+    """The planted bug: what it changed is never confirmed."""
+    stage = edited(reader_changes(say_nothing))
+
+    assert waits_for(stage, EDITOR)
+
+
+def test_it_confirms_after_meeting_anew_too() -> None:
+    """A link that breaks makes both forget what was said; the comparison brings it back."""
+    stage = reader_changes()
+    stage.part(READER)
+    stage.save(EDITOR, "a.txt", "zero\none\n")
+    stage.wait(3000)
+    assert waits_for(stage, EDITOR) is None
+    stage.heal()
+    stage.wait(60_000)
+
+    assert waits_for(stage, EDITOR) == frozenset()
+    assert stage.text(READER, "a.txt") == "zero\none\nthe reader's\n"
+
+
+def test_what_a_reader_lacks_is_still_waited_for() -> None:
+    """Its vector covers no entry that it has not stored: a full disk confirms nothing."""
+    stage = reader_changes()
+    stage[READER].disk.fill()
+    stage.save(EDITOR, "a.txt", "zero\none\n")
+    stage.wait(3000)
+    file = stage[EDITOR].core.ledger.index.owner("a.txt")
+
+    assert file in (waits_for(stage, EDITOR) or ())
+    assert [*checks.false_claims(stage.world, stage[EDITOR])] == []
+    stage[READER].disk.make_room()
+    stage.wait(60_000)
+    assert waits_for(stage, EDITOR) == frozenset()
+
+
+class InsistentWork(OwnWork):
+    """Takes a reader's work for an editor's: the planted bug."""
+
+    @property
+    def is_taken(self) -> bool:
+        """Believe that everybody takes it."""
+        return True
+
+
+def insist(core: NodeCore) -> None:
+    """Make a reader send what it changed."""
+    core.replication.own_work.__class__ = InsistentWork
+
+
+def sent_by_the_reader(twist: Callable[[NodeCore], None] | None = None) -> int:
+    """Return how many messages with entries a reader sends of what it changes."""
+    stage = reader_changes(twist)
+    count = 0
+
+    def look(node: SimulatedNode, event: Event) -> None:
+        nonlocal count
+        del node
+        if isinstance(event, Received) and event.peer == stage[READER].id:
+            count += isinstance(event.message, Entries) and bool(event.message.slices)
+
+    stage.world.after_event = look  # type: ignore[method-assign]
+    stage.save(READER, "a.txt", "one\nthe reader's\nand more\n")
+    stage.wait(70_000)
+    return count
+
+
+def test_a_reader_does_not_send_what_nobody_takes() -> None:
+    """Neither at once nor when asked: refusing it would cost everybody at every comparison."""
+    assert sent_by_the_reader() == 0
+
+
+def test_one_that_sends_it_is_seen() -> None:
+    """The planted bug: the count of the test above is not always none."""
+    assert sent_by_the_reader(insist)
+
+
+# --- roles that change ---------------------------------------------------------------------------
+
+
+def test_what_a_reader_wrote_travels_once_it_may_edit() -> None:
+    """Within seconds, linked as it is: no restart, no minute until the next comparison."""
+    stage = edited(reader_changes())
+    stage.change_role(READER, Role.EDIT)
+    stage.wait(5000)
+
+    for number in (EDITOR, OTHER):
+        assert stage.text(number, "a.txt") == "zero\none\nthe reader's\n"
+        assert stage.text(number, "new.txt") == "the reader's too\n"
+        assert "elsewhere.txt" in stage.paths(number)
+    stage.settle()
+
+
+def test_without_another_comparison_it_waits_for_the_next_one() -> None:
+    """The planted bug: roles change, and nobody asks for what was refused."""
+    stage = edited(reader_changes(replication_twist(Incurious)))
+    stage.change_role(READER, Role.EDIT)
+    stage.wait(5000)
+
+    assert "new.txt" not in stage.paths(OTHER)
+
+
+@pytest.mark.parametrize("late", [EDITOR, OTHER, READER])
+def test_it_does_not_matter_who_learns_of_the_new_role_last(late: int) -> None:
+    """Who refused something asks again when it learns that it may be taken."""
+    stage = edited(reader_changes())
+    stage.part(late)
+    stage.wait(500)
+    stage.change_role(READER, Role.EDIT)
+    stage.wait(2000)
+    stage.heal()
+    stage.settle()
+
+    assert stage.text(OTHER, "new.txt") == "the reader's too\n"
+
+
+def test_an_editor_made_a_reader_keeps_what_was_taken() -> None:
+    """What the others had is theirs; what it writes afterwards stays with it, and nobody waits."""
+    stage = Stage(3)
+    stage.save(EDITOR, "a.txt", "one\n")
+    stage.start()
+    stage.settle()
+    stage.save(READER, "a.txt", "one\nof an editor\n")
+    stage.settle()
+    stage.change_role(READER, Role.READ)
+    stage.wait(1000)
+    stage.save(READER, "a.txt", "one\nof an editor\nof a reader\n")
+    stage.save(EDITOR, "a.txt", "zero\none\nof an editor\n")
+    stage.wait(3000)
+
+    assert stage.text(OTHER, "a.txt") == "zero\none\nof an editor\n"
+    assert stage.text(READER, "a.txt") == "zero\none\nof an editor\nof a reader\n"
+    assert waits_for(stage, EDITOR) == frozenset()
+    assert waits_for(stage, OTHER) == frozenset()
+
+
+def test_what_was_under_way_when_its_author_became_a_reader_stays() -> None:
+    """Written offline while it might, brought when it may not: nobody takes it, nobody waits."""
+    stage = Stage(3)
+    stage.save(EDITOR, "a.txt", "one\n")
+    stage.start()
+    stage.settle()
+    stage.part(READER)
+    stage.save(READER, "a.txt", "one\noffline\n")
+    stage.wait(500)
+    stage.change_role(READER, Role.READ)
+    stage.wait(500)
+    stage.heal()
+    stage.wait(70_000)
+
+    assert stage.text(OTHER, "a.txt") == "one\n"
+    assert waits_for(stage, EDITOR) == frozenset()
+    assert waits_for(stage, OTHER) == frozenset()
+    stage.change_role(READER, Role.EDIT)
+    stage.settle()
+    assert stage.text(OTHER, "a.txt") == "one\noffline\n"
