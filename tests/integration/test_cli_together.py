@@ -272,6 +272,8 @@ def test_a_removed_member_learns_how_to_come_back(machines: Machines) -> None:
     while not (problems := beta.json("status")["problems"]):
         assert time.monotonic() < deadline_s, beta.log()
     assert "`mesh leave`, then `mesh join TICKET .`" in problems[0]
+    refused = beta.run("sync", "--wait", "--timeout", "20", code=4).stderr
+    assert "no longer a member" in refused, "there is nobody to wait for"
     assert "no member of" in beta.run("leave").stdout
     assert "mesh join TICKET" in beta.run("up", code=2).stderr
     beta.write("b.txt", "b\n")

@@ -122,6 +122,17 @@ def test_of_several_files_at_one_path_the_owner_stands_and_the_others_are_beside
     assert all(one.file != owner for _, one in manifest.beside())
 
 
+def test_a_file_made_alike_on_two_machines_is_not_beside() -> None:
+    """It repeats what stands, now or before an edit; one with bytes of its own is beside."""
+    owner, twin = sorted((1, 2), key=file_id)
+    made = wrote(ALICE, 1, owner, b"same")
+    edited = wrote(ALICE, 2, owner, b"edited", on=[made], after=1, kind=EntryKind.UPDATE)
+    same, other = (state_of(wrote(BOB, 1, twin, content)) for content in (b"same", b"other"))
+    for shown in (state_of(made), state_of(made, edited)):
+        assert list(manifest_of(("p", shown), ("p", same)).beside()) == []
+        assert len(list(manifest_of(("p", shown), ("p", other)).beside())) == 1
+
+
 def test_a_file_where_a_folder_stands_is_beside() -> None:
     """As in the working folder, where the folder wins."""
     manifest = manifest_of(created("a"), created("a/b"))

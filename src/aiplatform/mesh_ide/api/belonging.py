@@ -10,7 +10,6 @@ from aiplatform.mesh_ide.api import answers
 from aiplatform.mesh_ide.api.subjects import Subjects
 from aiplatform.mesh_ide.identity import membership
 from aiplatform.mesh_ide.identity.records import KnownRecord
-from aiplatform.mesh_ide.identity.roster import Member
 from aiplatform.mesh_ide.identity.tickets import format_ticket
 from aiplatform.mesh_ide.model.enums import Role
 from aiplatform.mesh_ide.model.errors import LocalError
@@ -135,7 +134,7 @@ class Belonging:
                 "serving, and the folder is yours in any case"
             )
         online = subjects.core.membership.ready()
-        if not online and self._is_out(others):
+        if not online and subjects.is_out():
             subjects.stop()
             return answers.Done(
                 f"this node was no member of {subjects.node.settings.workspace_name} any more; "
@@ -163,13 +162,6 @@ class Belonging:
             f"this node has left {subjects.node.settings.workspace_name}; the folder stays as it "
             "is. To come back: `mesh join TICKET .` in the folder, with a ticket of an admin"
         )
-
-    def _is_out(self, others: list[Member]) -> bool:
-        """Return whether there is no membership to end: it was ended, or everybody says so."""
-        subjects = self._subjects
-        if subjects.roster.role(subjects.me) is None:
-            return True
-        return all(subjects.is_refused_by(member.node) for member in others)
 
     async def _add(self, record: KnownRecord) -> None:
         await self._subjects.driver.request(lambda tag: AddRosterRecords(tag, (record.encoded,)))

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from aiplatform.mesh_ide.api import answers
 from aiplatform.mesh_ide.api.contests import STATES_PER_TURN, contests_of, stands
-from aiplatform.mesh_ide.api.subjects import NoSuchNodeError, Subjects
+from aiplatform.mesh_ide.api.subjects import COME_BACK, NO_MEMBER, NoSuchNodeError, Subjects
 from aiplatform.mesh_ide.documents.state import content_of, living
 from aiplatform.mesh_ide.identity.roster import Member
 from aiplatform.mesh_ide.model.counting import counted
@@ -26,9 +26,6 @@ PING_TIMEOUT_S: Final = 3.0
 PING_INTERVAL_S: Final = 0.2
 PINGS_MAX: Final = 1000
 PROBLEMS_SHOWN_MAX: Final = 5
-
-_COME_BACK: Final = "`mesh leave`, then `mesh join TICKET .` with a new ticket of an admin"
-_NO_MEMBER: Final = f"this node is no longer a member, others refuse it; to come back: {_COME_BACK}"
 
 
 class Overview:
@@ -171,10 +168,10 @@ class Overview:
         core = self._subjects.core
         found: list[str] = []
         if not is_member:
-            found.append(_NO_MEMBER)
+            found.append(NO_MEMBER)
         found.extend(
             f"{member.label} refuses this node, which it takes for no member: if it was removed, "
-            f"{_COME_BACK}"
+            f"{COME_BACK}"
             for member in self._subjects.others()
             if self._subjects.is_refused_by(member.node)
         )

@@ -28,6 +28,10 @@ ROOT: Final = "."
 """The path of the workspace's own folder."""
 
 
+COME_BACK: Final = "`mesh leave`, then `mesh join TICKET .` with a new ticket of an admin"
+NO_MEMBER: Final = f"this node is no longer a member, others refuse it; to come back: {COME_BACK}"
+
+
 class NoSuchNodeError(LocalError):
     """Nobody of this name or id is a member."""
 
@@ -152,8 +156,7 @@ class Subjects:
         """
         held = self.roster.role(self.me)
         if held is None:
-            message = "this node is no longer a member: it was removed, or has left"
-            raise NotPermittedError(message)
+            raise NotPermittedError(NO_MEMBER)
         if held < role:
             message = (
                 f"this node has the role {held.name.lower()} and may not {what}: ask an admin for "
@@ -164,6 +167,13 @@ class Subjects:
     def is_refused_by(self, node: NodeId) -> bool:
         """Return whether a member ended the link because it takes this node for no member."""
         return "not a member" in self.core.membership.link_state(node)[2]
+
+    def is_out(self) -> bool:
+        """Return whether this node's membership was ended: its roster says so, or all others."""
+        if self.me in self.roster.removed:
+            return True
+        others = self.others()
+        return bool(others) and all(self.is_refused_by(member.node) for member in others)
 
     # --- what nobody else takes --------------------------------------------------------------
 

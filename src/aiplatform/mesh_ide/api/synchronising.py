@@ -7,8 +7,9 @@ from typing import Final
 
 from aiplatform.mesh_ide.api import answers
 from aiplatform.mesh_ide.api.overview import Emit
-from aiplatform.mesh_ide.api.subjects import Subjects
+from aiplatform.mesh_ide.api.subjects import NO_MEMBER, Subjects
 from aiplatform.mesh_ide.model.counting import counted
+from aiplatform.mesh_ide.model.errors import NotPermittedError
 from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId
 from aiplatform.mesh_ide.node.events import LookAgain
 
@@ -31,6 +32,9 @@ class Synchronising:
         A member that is offline has not got everything, so this goes on until it comes, or the
         caller's time is up (``only_online`` leaves such members out). What is saved meanwhile is
         waited for too; what nobody takes of a node that may not edit is told, not waited for.
+
+        Raises:
+            NotPermittedError: nobody would take anything: this node was removed.
         """
         await self._subjects.driver.request(LookAgain)
         loop = asyncio.get_running_loop()
@@ -39,6 +43,8 @@ class Synchronising:
             progress = self.progress(only_online=only_online)
             if progress.is_done or not wait:
                 return progress
+            if self._subjects.is_out():
+                raise NotPermittedError(NO_MEMBER)
             if loop.time() - told_s >= TELL_S:
                 told_s = loop.time()
                 await emit(progress)

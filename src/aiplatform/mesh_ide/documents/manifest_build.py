@@ -14,7 +14,14 @@ from aiplatform.mesh_ide.documents.manifest import (
     ManifestFolder,
     assembled,
 )
-from aiplatform.mesh_ide.documents.state import FileState, content_of, head_of, living, mode_of
+from aiplatform.mesh_ide.documents.state import (
+    FileState,
+    content_of,
+    head_of,
+    living,
+    mode_of,
+    repeats,
+)
 from aiplatform.mesh_ide.model.counting import counted
 from aiplatform.mesh_ide.model.errors import UnavailableError
 from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId
@@ -132,6 +139,8 @@ def _standing(name: str, state: FileState) -> ManifestFile | None:
 
 def _beside(name: str, states: list[FileState], owner: FileState | None) -> Iterator[Beside]:
     for state in states:
+        if owner is not None and state is not owner and repeats(owner, state):
+            continue  # made alike on two machines: nothing of it is missing in the folder
         rivals = head_of(state).rivals if state is owner else None
         for head in living(state):
             if (rivals is None or head.ref in rivals) and head.blob is not None:
