@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import Notice, ParentsMissing
 from aiplatform.mesh_ide.documents.state import FileState, Head, Refusal
-from aiplatform.mesh_ide.model.entries import EntryRef, KnownEntry
+from aiplatform.mesh_ide.model.entries import EntryRef, FileVector, KnownEntry
 from aiplatform.mesh_ide.model.enums import EntryKind
 from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId, NodeId
 from aiplatform.mesh_ide.model.messages import Stored
@@ -326,6 +326,15 @@ class BoastfulHoldings(Holdings):
     def set_complete(self, file: FileId, *, is_complete: bool) -> None:
         """Take everything for complete."""
         super().set_complete(file, is_complete=True)
+
+
+class PrematureHoldings(Holdings):
+    """Says by its vectors that it has stored what it has only heard of."""
+
+    def _stored_vector(self, file: FileId) -> FileVector:
+        """Return what is in memory."""
+        state = self._ledger.state(file)
+        return () if state is None else state.vector
 
 
 class CarelessReplication(ReplicationCore):

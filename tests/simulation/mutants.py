@@ -28,6 +28,7 @@ from tests.simulation.mutant_nodes import (
     LateLedger,
     OneBranchLedger,
     PlanlessFolder,
+    PrematureHoldings,
     RecklessFactory,
     SilentHoldings,
     Twisted,
@@ -56,6 +57,14 @@ _LINKS: Final = Options(
 )
 """Links that hardly stand, and one file that people and programs write at once."""
 
+_READERS: Final = Options(
+    nodes=3,
+    files=2,
+    operations={"insert": 4, "edit": 2, "create": 1},
+    faults=Faults(job_ms=(5.0, 60.0), restrict=0.8, occasion_ms=150),
+)
+"""Members who lose the right to edit while all edit."""
+
 
 class Mutant(Struct, frozen=True):
     """A planted bug, and the worlds in which it is looked for (``None``: the seed's own)."""
@@ -83,6 +92,9 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "ignores a head in the fingerprint": Mutant(Twisted(ignore_heads)),
     "forgets to announce what it stored": Mutant(Twisted(holdings_twist(SilentHoldings))),
     "announces what it has only heard of": Mutant(Twisted(holdings_twist(BoastfulHoldings))),
+    "promises a vector before it is stored": Mutant(
+        Twisted(holdings_twist(PrematureHoldings)), _READERS
+    ),
     "never asks for what is missing": Mutant(Twisted(replication_twist(CarelessReplication))),
 }
 """Caught by seeds. More are caught by scenarios: see ``test_scenarios`` and its neighbours,

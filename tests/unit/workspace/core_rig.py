@@ -185,14 +185,7 @@ def with_taking(taking_type: type[Taking]) -> type[WorkspaceCore]:
             new_ticket: Callable[[], int],
         ) -> None:
             super().__init__(ledger, authoring, principal, new_file_id, new_ticket)
-            self.taking = taking_type(
-                self.folder,
-                self._observer,
-                self._edits,
-                self.deletions,
-                self.applier,
-                self._touched,
-            )
+            self.taking.__class__ = taking_type
 
     return Variant
 

@@ -10,7 +10,8 @@ from aiplatform.mesh_ide.ports.jobs import (
     ObservePaths,
     ScanFolder,
 )
-from aiplatform.mesh_ide.workspace.core import CONSIDERED_MAX, ROOT_RETRY_MS, Out, WorkspaceCore
+from aiplatform.mesh_ide.workspace.core import CONSIDERED_MAX, Out, WorkspaceCore
+from aiplatform.mesh_ide.workspace.core_looking import ROOT_RETRY_MS
 from aiplatform.mesh_ide.workspace.notices import FolderTrouble
 from aiplatform.mesh_ide.workspace.records import MASS_DELETION_MIN, RETRY_WRITE_MS, SETTLE_MS
 from tests.unit.documents.authors import blob, file

@@ -54,7 +54,7 @@ class Mending:
         out: Out = []
         if event.blob is not None and event.blob in self._workspace.folder.archived:
             out.append(Told("damage", event.text))
-            out.extend(self._workspace.on_content_lost(event.blob, now_ms))
+            self._workspace.on_content_lost(event.blob)
         if event.file is not None and event.file not in self._asked_ms:
             out.append(Told("damage", event.text, None, (event.file,)))
             self._asked_ms[event.file] = now_ms

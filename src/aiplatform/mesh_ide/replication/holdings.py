@@ -200,16 +200,19 @@ class Holdings:
     def _said_of(self, files: Iterable[FileId]) -> Iterator[Stored]:
         """Yield what says that this node holds these files."""
         staying = self._own_work.staying(files)
-
-        def vector_of(file: FileId) -> FileVector:
-            state = self._ledger.state(file) if file in staying else None
-            # The vector is that of the memory: what is on its way to the disk is in it.
-            return () if state is None or self._ledger.is_storing(file) else state.vector
-
-        rows = ((f, fp, vector_of(f)) for f in files if (fp := self.index.get(f)) is not None)
+        rows = (
+            (file, fingerprint, self._stored_vector(file) if file in staying else ())
+            for file in files
+            if (fingerprint := self.index.get(file)) is not None
+        )
         for part in parts(rows, HEADS_PER_MESSAGE_MAX, lambda row: len(row[2]), DOTS_MAX):
             heads = tuple((file, fingerprint) for file, fingerprint, _ in part)
             yield Stored(heads, tuple((file, vector) for file, _, vector in part if vector))
+
+    def _stored_vector(self, file: FileId) -> FileVector:
+        """Return a file's vector; empty while anything in it is on its way to the disk."""
+        state = self._ledger.state(file)
+        return () if state is None or self._ledger.is_storing(file) else state.vector
 
     # --- what is known of it -----------------------------------------------------------------
 

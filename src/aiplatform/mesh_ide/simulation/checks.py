@@ -39,27 +39,39 @@ def unrest(world: World) -> Iterator[str]:
     for node in world.nodes:
         if not node.is_running:
             yield f"{node.name} does not run"
+        else:
+            yield from _own_unrest(node)
+            yield from _unrest_between(world, node)
+
+
+def _own_unrest(node: SimulatedNode) -> Iterator[str]:
+    core = node.core
+    if not node.is_idle:
+        yield f"{node.name} has jobs or answers under way"
+    if core.storage_problem is not None:
+        yield f"{node.name} waits for room on its disk"
+    if core.workspace.outstanding or core.authoring.queued or not core.is_first_sync_done:
+        yield (
+            f"{node.name} has work: {core.workspace.outstanding} in its folder, "
+            f"{core.authoring.queued} submissions"
+        )
+    if len(core.replication.fetcher):
+        yield f"{node.name} wants {len(core.replication.fetcher)} contents"
+
+
+def _unrest_between(world: World, node: SimulatedNode) -> Iterator[str]:
+    core = node.core
+    if node.id not in core.membership.roster.members:
+        return
+    for peer in core.membership.roster.members:
+        if peer == node.id:
             continue
-        core = node.core
-        if not node.is_idle:
-            yield f"{node.name} has jobs or answers under way"
-        if core.workspace.outstanding or core.authoring.queued or not core.is_first_sync_done:
-            yield (
-                f"{node.name} has work: {core.workspace.outstanding} in its folder, "
-                f"{core.authoring.queued} submissions"
-            )
-        if len(core.replication.fetcher):
-            yield f"{node.name} wants {len(core.replication.fetcher)} contents"
-        members = [peer for peer in core.membership.roster.members if peer != node.id]
-        if node.id not in core.membership.roster.members:
-            continue
-        for peer in members:
-            name = world.node(peer).name
-            if not core.replication.is_in_step(peer):
-                yield f"{node.name} is not in step with {name}"
-            elif pending := core.replication.holdings.pending_at(peer):
-                files = [short(file) for file in pending]
-                yield f"{node.name} waits for {name} to confirm {files}"
+        name = world.node(peer).name
+        if not core.replication.is_in_step(peer):
+            yield f"{node.name} is not in step with {name}"
+        elif pending := core.replication.holdings.pending_at(peer):
+            files = [short(file) for file in pending]
+            yield f"{node.name} waits for {name} to confirm {files}"
 
 
 def differences(world: World) -> Iterator[str]:

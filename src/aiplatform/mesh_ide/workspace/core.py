@@ -11,12 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from msgspec.structs import replace
-
 from aiplatform.mesh_ide.documents.authoring import Authoring
 from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.documents.notices import FilesChanged, Notice, PathsChanged
-from aiplatform.mesh_ide.documents.state import Merged, winning
 from aiplatform.mesh_ide.model.entries import Principal
 from aiplatform.mesh_ide.model.ids import BlobHash, FileId
 from aiplatform.mesh_ide.ports.filetree import Skipped
@@ -27,18 +24,18 @@ from aiplatform.mesh_ide.ports.jobs import (
     FolderScanned,
     Job,
     Materialised,
-    ObservePaths,
     PathsObserved,
     Persist,
-    ScanFolder,
     UpdatesDerived,
     WritesApplied,
 )
 from aiplatform.mesh_ide.ports.store import Write
 from aiplatform.mesh_ide.workspace.core_apply import Applier
 from aiplatform.mesh_ide.workspace.core_archiving import Archiving
+from aiplatform.mesh_ide.workspace.core_arriving import Arriving
 from aiplatform.mesh_ide.workspace.core_deletions import Deletions
 from aiplatform.mesh_ide.workspace.core_edits import Edits
+from aiplatform.mesh_ide.workspace.core_looking import Looking
 from aiplatform.mesh_ide.workspace.core_needs import Needs
 from aiplatform.mesh_ide.workspace.core_observe import Observer
 from aiplatform.mesh_ide.workspace.core_taking import Taking
@@ -47,7 +44,6 @@ from aiplatform.mesh_ide.workspace.folder import Folder
 from aiplatform.mesh_ide.workspace.notices import (
     ContentHeld,
     ContentWanted,
-    FolderTrouble,
     WorkspaceNotice,
     WritesFailed,
 )
@@ -59,7 +55,6 @@ from aiplatform.mesh_ide.workspace.records import (
 APPLYING_MAX: Final = 2
 """Writes gather while two jobs are under way: each job ends with one sync of the disk."""
 
-ROOT_RETRY_MS: Final = 2000
 CONSIDERED_MAX: Final = 512
 """Paths considered in one turn, in at most 5 ms; the rest in the next one."""
 
@@ -95,21 +90,12 @@ class WorkspaceCore:
         self.taking = Taking(
             self.folder, self._observer, self._edits, self.deletions, self.applier, self._touched
         )
+        self._looking = Looking(ledger, self.folder, self._observer, self.taking, self._touched)
+        self._arriving = Arriving(ledger, self.folder, self._needs, self._edits, self._touched)
         self._archiving = Archiving(ledger, self.folder)
         self._is_busy = False
-        self._to_observe: dict[str, None] = {}
-        self._is_observing = False
-        self._is_scanning = False
-        self._rescan = False
-        self._has_scanned = False
-        self._must_scan_first = False
-        """What we believe of the folder is from an earlier run: a write planned on that, before the
-        scan told it from what was done meanwhile, would take somebody's edit for a new file."""
         self._awaiting: dict[int, list[ApplyWrites]] = {}
         self._applying = 0
-        self._root_problem: str | None = None
-        self._root_retry_ms = 0
-        self._held_now: dict[FileId, None] = {}
 
     # --- start -------------------------------------------------------------------------------
 
@@ -124,18 +110,13 @@ class WorkspaceCore:
         for key, value in disk:
             path, state = decode_disk(key, value)
             self.folder.load(path, state)
-            self._must_scan_first = True
+            self._looking.must_scan_first = True
         for value in holds:
             self.deletions.load(decode_hold(value))
 
     def scan(self, now_ms: int) -> Out:
         """Look at the whole folder."""
-        if self._is_scanning:
-            self._rescan = True
-            return []
-        self._is_scanning = True
-        self.taking.skips.begin_scan()
-        return [ScanFolder(self.folder.known_stats())]
+        return [*self._looking.scan()]
 
     @property
     def skipped(self) -> dict[str, Skipped]:
@@ -145,12 +126,12 @@ class WorkspaceCore:
     @property
     def has_more(self) -> bool:
         """Return whether paths wait that the last ``flush`` left for the next one."""
-        return bool(self._touched) and self._root_problem is None and not self._must_scan_first
+        return bool(self._touched) and self._looking.may_write
 
     @property
     def has_scanned(self) -> bool:
         """Return whether the folder was looked at once since the start."""
-        return self._has_scanned
+        return self._looking.has_scanned
 
     @property
     def outstanding(self) -> int:
@@ -159,18 +140,16 @@ class WorkspaceCore:
             self.applier.outstanding
             + self._needs.outstanding
             + len(self._touched)
-            + len(self._to_observe)
-            + len(self._observer.look_again)
+            + self._looking.outstanding
             + self._edits.deriving
             + len(self.deletions.vanished)
-            + int(self._is_scanning or self._is_observing)
         )
 
     # --- the folder speaks -------------------------------------------------------------------
 
     def watch(self, paths: Iterable[str]) -> None:
         """The watcher saw something at these paths."""
-        self._to_observe.update(dict.fromkeys(paths))
+        self._looking.at(paths)
 
     def on_peer_ready(self) -> None:
         """Somebody came who may have what is missing here."""
@@ -182,41 +161,11 @@ class WorkspaceCore:
 
     def on_scanned(self, result: FolderScanned, now_ms: int) -> Out:
         """A part of the scan."""
-        out: Out = [*self.taking.take(result.batch, now_ms, is_scan=len(self.folder) > 0)]
-        if result.is_last:
-            self._is_scanning = False
-            out.extend(self.taking.end_scan(now_ms))
-            self._has_scanned = result.problem is None or self._has_scanned
-            self._must_scan_first = self._must_scan_first and not self._has_scanned
-            out.extend(self._root(result.problem, now_ms))
-            if result.problem is None:
-                self.taking.skips.end_scan()
-                # Also what a crash kept from being written is seen to now.
-                self._touched.add(path for path, _ in self._ledger.index.owned())
-                self._touched.add(self.folder.paths())
-            if self._rescan:
-                self._rescan = False
-                out.extend(self.scan(now_ms))
-        return out
+        return [*self._looking.on_scanned(result, now_ms)]
 
     def on_observed(self, result: PathsObserved, now_ms: int) -> Out:
         """What stands at the paths we asked for."""
-        self._is_observing = not result.is_last
-        out: Out = [*self.taking.take(result.batch, now_ms)]
-        if result.is_last:
-            out.extend(self._root(result.problem, now_ms))
-        return out
-
-    def _root(self, problem: str | None, now_ms: int) -> Out:
-        if problem is not None:
-            self._root_retry_ms = now_ms + ROOT_RETRY_MS
-        if problem == self._root_problem:
-            return []
-        was, self._root_problem = self._root_problem, problem
-        out: Out = [FolderTrouble(problem)]
-        if problem is None and was is not None:
-            out.extend(self.scan(now_ms))
-        return out
+        return [*self._looking.on_observed(result, now_ms)]
 
     # --- the ledger speaks -------------------------------------------------------------------
 
@@ -237,7 +186,7 @@ class WorkspaceCore:
         """Local operations on these files ended: whoever waited for them may go on."""
         for file in files:
             self._touched.file(file)
-        self._look_again()
+        self._looking.again()
 
     def archive_roots(self) -> list[Job | Notice]:
         """Archive the first contents of texts that are being edited."""
@@ -256,14 +205,6 @@ class WorkspaceCore:
                 self._touched.path(change.old)
             self._touched.file(change.file)
 
-    def _look_again(self) -> None:
-        """Observe paths again that had to wait for an operation on their file."""
-        for path in list(self._observer.look_again):
-            state = self.folder.get(path)
-            if state is None or state.now is None or not self._ledger.is_claimed(state.now.file):
-                del self._observer.look_again[path]
-                self._to_observe[path] = None
-
     # --- results -----------------------------------------------------------------------------
 
     def on_derived(self, result: UpdatesDerived, now_ms: int) -> Out:
@@ -272,69 +213,15 @@ class WorkspaceCore:
 
     def on_materialised(self, result: Materialised, now_ms: int) -> Out:
         """Merged contents are at hand (or cannot be had yet)."""
-        out: Out = []
-        for text in result.texts:
-            out.extend(ArchiveBlobs((rival,)) for rival in self._needs.end_merge(text))
-            state = self._ledger.state(text.file)
-            self._touched.file(text.file)
-            if state is None or tuple(h.ref for h in winning(state)) != text.heads:
-                continue
-            if text.blob is None:
-                self._needs.give_up_merge(state)
-                continue
-            heads = winning(state)
-            if len(heads) == 1 and heads[0].blob != text.blob:
-                # The author's own hash says otherwise: fetch what the author had instead.
-                self._needs.give_up_merge(state)
-                self._ledger.replace_state(replace(state, fault="merge differs from its hash"))
-                continue
-            if len(heads) > 1:
-                merged = Merged(text.heads, text.blob, text.size)
-                self._ledger.replace_state(replace(state, merged=merged))
-            if self._is_hidden(text.file) and not self.folder.holds(text.blob):
-                self._needs.keep(text.blob, text.file)
-                out.append(ArchiveBlobs((self.folder.source(text.blob),)))
-            for path in self._needs.on_content((text.blob,)):
-                self._touched.add((path,))
-        return out
-
-    def _is_hidden(self, file: FileId) -> bool:
-        """Return whether a file stands nowhere: others own its path, or it is a folder."""
-        index = self._ledger.index
-        path = index.path_of(file)
-        return path is not None and (index.owner(path) != file or index.has_below(path))
+        return [*self._arriving.on_materialised(result)]
 
     def on_content(self, blobs: Iterable[BlobHash], now_ms: int) -> Out:
         """Contents arrived from a peer."""
-        arrived = tuple(blobs)
-        for path in self._needs.on_content(arrived):
-            self._touched.add((path,))
-        self._edits.retry_baseless(frozenset(arrived), now_ms)
-        shelved = [blob for blob in arrived if blob in self._needs.shelf]
-        out: Out = []
-        if shelved:
-            out.append(ArchiveBlobs(tuple(self.folder.source(blob) for blob in shelved)))
-        return out
+        return [*self._arriving.on_content(blobs, now_ms)]
 
-    def on_content_lost(self, blob: BlobHash, now_ms: int) -> Out:
+    def on_content_lost(self, blob: BlobHash) -> None:
         """An archived content rotted: it is archived again from the folder, or fetched."""
-        self.folder.archived.discard(blob)
-        is_here = self.folder.holds(blob)
-        if is_here:
-            self.folder.unarchived[blob] = None
-        for state in self._ledger.states():
-            named = [(h.blob, h.size) for h in state.heads]
-            named.extend((root.blob, root.size) for root in state.roots)
-            if state.merged is not None:
-                named.append((state.merged.blob, state.merged.size))
-            size = dict(named).get(blob)
-            if size is None:
-                continue
-            self._held_now[state.file] = None
-            self._touched.file(state.file)
-            if not is_here:
-                self._needs.shelve(blob, size, state.file)
-        return []
+        self._arriving.on_lost(blob)
 
     def on_applied(self, result: WritesApplied, now_ms: int) -> Out:
         """The disk did (or refused) what we asked."""
@@ -348,12 +235,11 @@ class WorkspaceCore:
     def on_archived(self, result: BlobsArchived, now_ms: int) -> Out:
         """Contents are in the archive: go on with the next ones."""
         self._archiving.done(result, now_ms)
-        for blob in result.archived:
-            self._held_now.update(self._needs.shelf.pop(blob, {}))
+        self._arriving.on_archived(result)
         return self._archive(now_ms)
 
     def _archive(self, now_ms: int) -> Out:
-        if self._is_scanning:
+        if self._looking.is_scanning:
             return []
         quiet_ms = now_ms - self.taking.changed_ms
         return [*self._archiving.due(now_ms, quiet_ms, is_busy=self._is_busy)]
@@ -387,15 +273,12 @@ class WorkspaceCore:
 
         ``is_busy``: peers are being served; copying into the archive waits (with a limit).
         """
-        out: Out = list(self.taking.settle(now_ms)) if self._root_problem is None else []
+        out: Out = list(self.taking.settle(now_ms)) if self._looking.problem is None else []
         self._touched.add(self.deletions.decided)
         self.deletions.decided.clear()
-        if self._root_problem is not None and now_ms >= self._root_retry_ms:
-            self._root_retry_ms = now_ms + ROOT_RETRY_MS
-            self._to_observe["."] = None
         self._touched.add(self.applier.take_retries(now_ms))
         self._touched.add(self._needs.take_retries(now_ms))
-        self._look_again()
+        self._looking.tick(now_ms)
         self._edits.retry_baseless(None, now_ms)
         out.extend(self.flush())
         self._is_busy = is_busy
@@ -416,7 +299,7 @@ class WorkspaceCore:
     def flush(self) -> Out:
         """Consider the paths that were touched and hand out what gathered."""
         out: Out = []
-        if self._root_problem is None and not self._must_scan_first:
+        if self._looking.may_write:
             for path in self._touched.take(self._may_consider):
                 self._may_consider -= 1
                 self.applier.consider(path)
@@ -433,20 +316,14 @@ class WorkspaceCore:
             saving = self._save()
             self._awaiting[saving.ticket] = writes
             out.append(saving)
-        self._held_now.update(dict.fromkeys(self.folder.take_placed()))
-        if self._held_now:
-            out.append(ContentHeld(tuple(self._held_now)))
-            self._held_now.clear()
+        held = self._arriving.take_held()
+        if held:
+            out.append(ContentHeld(held))
         if self._needs.wanted:
             wanted = self._needs.wanted
             out.append(
                 ContentWanted(tuple((blob, size, file) for blob, (file, size) in wanted.items()))
             )
             self._needs.wanted = {}
-        if self._to_observe and not self._is_observing:
-            paths = tuple(self._to_observe)
-            self._to_observe.clear()
-            self._is_observing = True
-            self.taking.skips.look_at(paths)
-            out.append(ObservePaths(paths, self.folder.known_stats(paths)))
+        out.extend(self._looking.take())
         return out
