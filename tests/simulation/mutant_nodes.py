@@ -22,6 +22,7 @@ from aiplatform.mesh_ide.ports.store import Write
 from aiplatform.mesh_ide.replication.commands import ReplicationCommand
 from aiplatform.mesh_ide.replication.core import ReplicationCore
 from aiplatform.mesh_ide.replication.holdings import Holdings
+from aiplatform.mesh_ide.replication.own_work import OwnWork
 from aiplatform.mesh_ide.replication.unheard import Unheard
 from aiplatform.mesh_ide.simulation.disk import FullableStore, SimulatedDisk
 from aiplatform.mesh_ide.simulation.node import SimulatedNode
@@ -377,3 +378,17 @@ class Anybody:
 def skip_roles(core: NodeCore) -> None:
     """Take entries from everybody."""
     core.intake._policy = Anybody()
+
+
+class InsistentWork(OwnWork):
+    """Takes a reader's work for an editor's (or a hostile one)."""
+
+    @property
+    def is_taken(self) -> bool:
+        """Believe that everybody takes it."""
+        return True
+
+
+def insist(core: NodeCore) -> None:
+    """Make a reader send what it changed."""
+    core.replication.own_work.__class__ = InsistentWork

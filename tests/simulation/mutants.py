@@ -1,6 +1,6 @@
 """Planted bugs: nodes that break one rule each, and the seeds that catch them.
 
-Run as a program it searches afresh: ``python tests/simulation/mutants.py --seeds 300``.
+Run as a program it searches afresh: ``python -m tests.simulation.mutants --seeds 300``.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ _LINKS: Final = Options(
 _READERS: Final = Options(
     nodes=3,
     files=2,
-    operations={"insert": 4, "edit": 2, "create": 1},
-    faults=Faults(job_ms=(5.0, 60.0), restrict=0.8, occasion_ms=150),
+    operations={"insert": 3, "edit": 3, "create": 3, "rename": 2},
+    faults=Faults(job_ms=(20.0, 120.0), restrict=0.5, break_link=0.5, occasion_ms=60),
 )
 """Members who lose the right to edit while all edit."""
 

@@ -19,6 +19,7 @@ CATCHING: Final[dict[str, tuple[int, ...]]] = {
     "ignores a head in the fingerprint": (1, 3, 6, 18, 19),
     "forgets to announce what it stored": (0, 1, 2, 3, 4),
     "announces what it has only heard of": (0, 5, 6, 10, 14),
+    "promises a vector before it is stored": (87, 94, 108, 166, 175),
     "never asks for what is missing": (31, 115),
 }
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from aiplatform.mesh_ide.api.contests import contest_at
 from aiplatform.mesh_ide.model.enums import Role
+from aiplatform.mesh_ide.node.core import NodeCore
 from aiplatform.mesh_ide.node.events import LookAgain
 from aiplatform.mesh_ide.simulation import checks
 from aiplatform.mesh_ide.simulation.oracle import FailedRunError
-from aiplatform.mesh_ide.simulation.parts import Factory
 from aiplatform.mesh_ide.simulation.stage import Stage
 from tests.simulation.mutant_nodes import (
     Twisted,
+    insist,
     skip_roles,
 )
 from tests.simulation.steps import two_in_step
@@ -104,9 +107,14 @@ def test_a_removed_member_hears_nothing_more() -> None:
     assert stage.paths(1) == ["a.txt"]
 
 
-def reader_writes(factory: Factory | None = None) -> Stage:
-    """Let a member that may only read write a file."""
-    stage = Stage(1, factory=factory)
+def reader_writes(*twists: Callable[[NodeCore], None]) -> Stage:
+    """Let a member that may only read write a file, and send it as if it might."""
+
+    def twist(core: NodeCore) -> None:
+        for one in (insist, *twists):
+            one(core)
+
+    stage = Stage(1, factory=Twisted(twist))
     stage.save(0, "a.txt", "one\n")
     stage.start()
     number = stage.admit("reader", Role.READ)
@@ -127,7 +135,7 @@ def test_what_a_reader_writes_is_taken_by_nobody() -> None:
 
 def test_without_the_role_check_a_reader_writes() -> None:
     """The planted bug: a node that skips the check has the reader's file."""
-    stage = reader_writes(Twisted(skip_roles))
+    stage = reader_writes(skip_roles)
 
     assert stage.paths(0) == ["a.txt", "b.txt"]
 

@@ -17,7 +17,7 @@ from aiplatform.mesh_ide.replication.own_work import OwnWork
 from aiplatform.mesh_ide.simulation import checks
 from aiplatform.mesh_ide.simulation.node import SimulatedNode
 from aiplatform.mesh_ide.simulation.stage import Stage
-from tests.simulation.mutant_nodes import Twisted, replication_twist
+from tests.simulation.mutant_nodes import Twisted, insist, replication_twist
 
 EDITOR, OTHER, READER = 0, 1, 2
 
@@ -125,20 +125,6 @@ def test_what_a_reader_lacks_is_still_waited_for() -> None:
     stage[READER].disk.make_room()
     stage.wait(60_000)
     assert waits_for(stage, EDITOR) == frozenset()
-
-
-class InsistentWork(OwnWork):
-    """Takes a reader's work for an editor's: the planted bug."""
-
-    @property
-    def is_taken(self) -> bool:
-        """Believe that everybody takes it."""
-        return True
-
-
-def insist(core: NodeCore) -> None:
-    """Make a reader send what it changed."""
-    core.replication.own_work.__class__ = InsistentWork
 
 
 def sent_by_the_reader(twist: Callable[[NodeCore], None] | None = None) -> int:
