@@ -17,7 +17,6 @@ from aiplatform.mesh_ide.replication.holdings import (
     Holdings,
     _Peer,
 )
-from aiplatform.mesh_ide.replication.parts import parts
 from tests.unit.documents.authors import file
 from tests.unit.replication.peers import ANNA, BEN, CARL, START_MS, Side, messages, said
 
@@ -229,21 +228,6 @@ def test_a_reader_of_many_sessions_speaks_in_messages_that_a_peer_takes() -> Non
     assert max(len(message.heads) for message in out) <= HEADS_PER_MESSAGE_MAX
     for message in out:
         assert decode(encode(message)) == message, "a peer takes it"
-
-
-@pytest.mark.parametrize(
-    ("items", "expected"),
-    [
-        ([], []),
-        ([1, 1, 1, 1], [[1, 1, 1], [1]]),
-        ([5, 5, 1], [[5, 5], [1]]),
-        ([99, 1], [[99], [1]]),
-        ([0, 0, 0], [[0, 0, 0]]),
-    ],
-)
-def test_parts_keep_both_bounds(items: list[int], expected: list[list[int]]) -> None:
-    """At most three items, at most ten together; a single one may be heavier."""
-    assert [*parts(iter(items), 3, int, 10)] == expected
 
 
 # --- roles that change ---------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Final
 
 from blake3 import blake3
@@ -18,6 +17,7 @@ from aiplatform.mesh_ide.documents.state import FileState, Head, content_of, liv
 from aiplatform.mesh_ide.model.counting import counted
 from aiplatform.mesh_ide.model.errors import MeshIDEError, TimedOutError, UnavailableError
 from aiplatform.mesh_ide.model.ids import BlobHash, short
+from aiplatform.mesh_ide.model.parts import parts
 from aiplatform.mesh_ide.node.events import LookAgain
 from aiplatform.mesh_ide.ports.jobs import ArchiveBlobs, Lane
 
@@ -107,7 +107,8 @@ class SnapshotArchive:
         held = await self._held(list(named))
         todo = [(blob, size) for blob, size in named.items() if blob not in held]
         texts: _Texts | None = None
-        for batch in _batches(todo):
+        for part in parts(todo, ARCHIVED_PER_JOB_MAX, _size, ARCHIVED_PER_JOB_BYTES):
+            batch = [blob for blob, _ in part]
             for blob in await self._archive_batch(batch):
                 texts = _texts(cut) if texts is None else texts
                 if not await self._rebuild(blob, texts) or await self._archive_batch([blob]):
@@ -165,18 +166,8 @@ def _built(cut: Cut) -> Manifest:
     return build(cut.placed())
 
 
-def _batches(todo: list[tuple[BlobHash, int]]) -> Iterator[list[BlobHash]]:
-    batch: list[BlobHash] = []
-    size = 0
-    for blob, blob_size in todo:
-        is_full = len(batch) >= ARCHIVED_PER_JOB_MAX or size + blob_size > ARCHIVED_PER_JOB_BYTES
-        if batch and is_full:
-            yield batch
-            batch, size = [], 0
-        batch.append(blob)
-        size += blob_size
-    if batch:
-        yield batch
+def _size(item: tuple[BlobHash, int]) -> int:
+    return item[1]
 
 
 def _texts(cut: Cut) -> _Texts:

@@ -26,6 +26,7 @@ from aiplatform.mesh_ide.model.messages import (
     Stored,
     Vectors,
 )
+from aiplatform.mesh_ide.model.parts import parts
 from aiplatform.mesh_ide.replication import reconcile
 from aiplatform.mesh_ide.replication.commands import (
     ReplicationCommand,
@@ -36,7 +37,6 @@ from aiplatform.mesh_ide.replication.commands import (
 from aiplatform.mesh_ide.replication.fetch import WINDOW_BYTES, Fetcher
 from aiplatform.mesh_ide.replication.holdings import DOTS_MAX, Holdings, dots_of
 from aiplatform.mesh_ide.replication.own_work import Judge, OwnWork
-from aiplatform.mesh_ide.replication.parts import parts
 from aiplatform.mesh_ide.replication.unheard import Unheard
 
 ANTI_ENTROPY_MS: Final = 60_000

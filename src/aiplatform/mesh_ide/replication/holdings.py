@@ -14,9 +14,9 @@ from aiplatform.mesh_ide.model.entries import FileVector
 from aiplatform.mesh_ide.model.enums import SyncState
 from aiplatform.mesh_ide.model.ids import FileId, Fingerprint, NodeId
 from aiplatform.mesh_ide.model.messages import Stored
+from aiplatform.mesh_ide.model.parts import parts
 from aiplatform.mesh_ide.replication.heads import HeadIndex
 from aiplatform.mesh_ide.replication.own_work import OwnWork
-from aiplatform.mesh_ide.replication.parts import parts
 
 RECHECK_MAX: Final = 512
 """Files looked at again in one tick: under 2 ms."""

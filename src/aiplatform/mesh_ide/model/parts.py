@@ -1,4 +1,4 @@
-"""Cutting what is to be said into messages of a bounded size."""
+"""Cutting a sequence into parts of a bounded size."""
 
 from __future__ import annotations
 
