@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
-from iroh import Connection, Endpoint, IrohError, SendStream
+from iroh import Connection, Endpoint, EndpointAddr, EndpointId, IrohError, SendStream
 
 from aiplatform.mesh_ide.mesh.adapters.iroh import binding
 from aiplatform.mesh_ide.mesh.adapters.iroh.closing import CloseCode, Ended, close, explain
@@ -25,7 +26,7 @@ from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import (
     Listen,
     bind,
     dialable_addresses,
-    target,
+    usable_addresses,
 )
 from aiplatform.mesh_ide.mesh.adapters.iroh.greeting import (
     Greeting,
@@ -57,6 +58,11 @@ GREETING = encode_greeting(Greeting(b"incarnat", 1))
 LOW, HIGH = NodeId(b"\x01" * 32), NodeId(b"\x02" * 32)
 
 
+def target(node: NodeId, addresses: Sequence[str]) -> EndpointAddr:
+    """Return what to dial."""
+    return EndpointAddr(EndpointId.from_bytes(node), None, list(addresses))
+
+
 class RawPeer:
     """An endpoint that says what it likes, under the key of a name."""
 
@@ -68,9 +74,7 @@ class RawPeer:
     @classmethod
     async def connect(cls, name: str, host: Party) -> RawPeer:
         endpoint = await bind(seed_of(name), Listen.LOOPBACK, (0,), None)
-        address = target(host.node, host.addresses, None)
-        assert address is not None
-        return cls(endpoint, await endpoint.connect(address, LINK_ALPN))
+        return cls(endpoint, await endpoint.connect(target(host.node, host.addresses), LINK_ALPN))
 
     async def say(self, content: bytes) -> None:
         """Open a stream and write; it stays open."""
@@ -225,9 +229,7 @@ async def _crossed(host: IrohTransport) -> tuple[Recorder, str]:
     incoming = await endpoint.accept_next()
     assert incoming is not None
     from_host = RawPeer(endpoint, await (await incoming.accept()).connect())
-    address = target(host.node, addresses, None)
-    assert address is not None
-    to_host = RawPeer(endpoint, await endpoint.connect(address, LINK_ALPN))
+    to_host = RawPeer(endpoint, await endpoint.connect(target(host.node, addresses), LINK_ALPN))
     await to_host.say(GREETING)
     while not recorder.heard and host._dials[raw_key].guest is None:  # noqa: ASYNC110 - parking
         await asyncio.sleep(0.001)  # is told to nobody; becoming the link is
@@ -502,7 +504,15 @@ def test_a_taken_port_is_told_or_the_next_free_one_taken() -> None:
 )
 def test_addresses_of_no_use_are_not_dialled(addresses: tuple[str, ...]) -> None:
     """They come from other nodes and from people; none of them raises."""
-    assert target(NodeId(IrohTransport(seed_of("a")).node), addresses, None) is None
+
+    async def work() -> None:
+        endpoint = await bind(seed_of("a"), Listen.LOOPBACK, (0,), None)
+        assert usable_addresses(addresses, endpoint) == []
+        own = dialable_addresses(endpoint)
+        assert usable_addresses((*own, "10.0.0.7:7"), endpoint) == ["10.0.0.7:7"], "not oneself"
+        await endpoint.close()
+
+    run_on_asyncio(work())
 
 
 # --- the binding --------------------------------------------------------------------------------

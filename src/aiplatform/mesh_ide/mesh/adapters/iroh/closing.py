@@ -66,6 +66,11 @@ _OTHER_KEY: Final = "invalid peer certificate"
 """What rustls says when the key at the other end is not the one that was dialled."""
 
 
+def is_other_key(words: str) -> bool:
+    """Return whether iroh's words for a failed dial say that another node answered."""
+    return _OTHER_KEY in words
+
+
 def explain(reason: str) -> Ended:
     """Return what iroh's ``close_reason`` or connect error means.
 
@@ -75,7 +80,7 @@ def explain(reason: str) -> Ended:
     if found is None:
         last = reason.strip().rpartition("\n")[2]  # iroh prints a chain of causes, the root last
         how = "no answer for 30 s" if last.endswith("timed out") else _printable(last)
-        if _OTHER_KEY in reason:
+        if is_other_key(reason):
             how = "another node answers at this address, so it is elsewhere now"
         return Ended(LinkEnd.LOST, how)
     words = _printable(found["reason"] or "")

@@ -9,15 +9,12 @@ from typing import Final
 
 from iroh import (
     Endpoint,
-    EndpointAddr,
     EndpointBuilder,
-    EndpointId,
     IrohError,
     RelayMode,
 )
 
 from aiplatform.mesh_ide.mesh.adapters.iroh.binding import mend
-from aiplatform.mesh_ide.model.ids import NodeId
 from aiplatform.mesh_ide.ports.errors import AddressInUseError
 
 LINK_ALPN: Final = b"mesh-ide/1"
@@ -92,8 +89,9 @@ def dialable_addresses(endpoint: Endpoint) -> tuple[str, ...]:
     return tuple(found)
 
 
-def target(peer: NodeId, addresses: Sequence[str], relay_url: str | None) -> EndpointAddr | None:
-    """Return what to dial, or ``None`` if no address is of use; bad ones are left out."""
+def usable_addresses(addresses: Sequence[str], own: Endpoint) -> list[str]:
+    """Return the addresses that can be dialled, written alike; this endpoint's own are none."""
+    ours = frozenset(dialable_addresses(own))
     usable: dict[str, None] = {}
     for address in addresses:
         try:
@@ -102,9 +100,12 @@ def target(peer: NodeId, addresses: Sequence[str], relay_url: str | None) -> End
             continue
         if port and not ip.is_unspecified and not ip.is_multicast:
             usable[_join(ip, port)] = None
-    if not usable and relay_url is None:
-        return None
-    return EndpointAddr(EndpointId.from_bytes(peer), relay_url, list(usable)[:ADDRESSES_TRIED_MAX])
+    return [address for address in usable if address not in ours][:ADDRESSES_TRIED_MAX]
+
+
+def is_loopback(address: str) -> bool:
+    """Return whether an address that can be dialled means the machine that dials."""
+    return _parse(address)[0].is_loopback
 
 
 def _parse(address: str) -> tuple[IPv4Address | IPv6Address, int]:

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import asyncio
 
-from iroh import Connection, Endpoint, EndpointAddr, IrohError
+from iroh import Connection, IrohError
 
 from aiplatform.mesh_ide.mesh.adapters.iroh.closing import CloseCode, close, explain
-from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import JOIN_ALPN
 from aiplatform.mesh_ide.mesh.adapters.joins import (
     ANSWER_TIMEOUT_S,
     READ_TIMEOUT_S,
@@ -61,33 +60,20 @@ async def _answer(connection: Connection, peer: NodeId, listener: LinkListener) 
         await connection.closed()  # the asker closes when it has read; closing first could cut it
 
 
-async def ask(
-    endpoint: Endpoint, peer: NodeId, address: EndpointAddr, request: bytes, timeout_s: float
-) -> bytes:
-    """Send one request and return the answer.
+async def ask(connection: Connection, peer: NodeId, request: bytes) -> bytes:
+    """Send one request over a fresh connection, and return the answer. The caller limits the time.
 
     Raises:
-        PeerUnreachableError: nobody answered in time, or the request was turned away.
+        PeerUnreachableError: the request was turned away.
     """
-    connection: Connection | None = None
     try:
-        async with asyncio.timeout(timeout_s):
-            connection = await endpoint.connect(address, JOIN_ALPN)
-            stream = await connection.open_bi()
-            sender = stream.send()
-            await sender.write_all(request)
-            await sender.finish()
-            return await stream.recv().read_to_end(JOIN_FRAME_BYTES_MAX)
-    except TimeoutError:
-        where = ", ".join(address.direct_addresses())
-        raise PeerUnreachableError(
-            f"{short(peer)} did not answer at {where} within {timeout_s:g} s: check that it runs "
-            "and that UDP reaches it"
-        ) from None
+        stream = await connection.open_bi()
+        sender = stream.send()
+        await sender.write_all(request)
+        await sender.finish()
+        return await stream.recv().read_to_end(JOIN_FRAME_BYTES_MAX)
     except IrohError as error:
-        reason = connection.close_reason() if connection else None
-        words = explain(reason or error.message()).detail
+        words = explain(connection.close_reason() or error.message()).detail
         raise PeerUnreachableError(f"{short(peer)} gave no answer: {words}") from None
     finally:
-        if connection is not None:
-            close(connection, CloseCode.SHUTDOWN, "done")
+        close(connection, CloseCode.SHUTDOWN, "done")

@@ -8,7 +8,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Final
 
-from iroh import Connection, IrohError, RecvStream, SendStream
+from iroh import Connection, Endpoint, IrohError, RecvStream, SendStream
 from msgspec import Struct
 
 from aiplatform.mesh_ide.mesh.adapters.channels import SendQueue
@@ -64,6 +64,7 @@ class Handshake(Struct, frozen=True):
         greeting: what the peer said of itself.
         incoming: the peer's control stream, after its greeting.
         outgoing: our control stream if our greeting went out already (we dialled).
+        spare: the endpoint that the connection lives on, if it is not the node's own.
     """
 
     peer: NodeId
@@ -71,6 +72,7 @@ class Handshake(Struct, frozen=True):
     greeting: Greeting
     incoming: RecvStream
     outgoing: SendStream | None
+    spare: Endpoint | None = None
 
 
 async def open_stream(connection: Connection, channel: Channel, first: bytes) -> SendStream:
@@ -96,6 +98,7 @@ class IrohLink:
         self.peer = handshake.peer
         self.greeting = handshake.greeting
         self.connection = handshake.connection
+        self.spare = handshake.spare
         self.address = _selected_address(handshake.connection)
         self.queues = {channel: SendQueue(self.peer, channel) for channel in Channel}
         self.sent_bytes = 0

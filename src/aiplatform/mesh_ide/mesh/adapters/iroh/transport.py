@@ -28,7 +28,6 @@ from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import (
     Listen,
     bind,
     dialable_addresses,
-    target,
 )
 from aiplatform.mesh_ide.mesh.adapters.iroh.greeting import (
     GREETING_BYTES,
@@ -41,6 +40,7 @@ from aiplatform.mesh_ide.mesh.adapters.iroh.greeting import (
 )
 from aiplatform.mesh_ide.mesh.adapters.iroh.joining import ask, serve
 from aiplatform.mesh_ide.mesh.adapters.iroh.link import Handshake, IrohLink, open_stream
+from aiplatform.mesh_ide.mesh.adapters.iroh.reaching import NotReachedError, Reached, Reaching
 from aiplatform.mesh_ide.mesh.adapters.joins import JoinGate, check_join_frame
 from aiplatform.mesh_ide.mesh.adapters.tasks import TaskOwner
 from aiplatform.mesh_ide.model.enums import Channel
@@ -110,6 +110,7 @@ class IrohTransport:
         self._gate = JoinGate()
         self._tasks = TaskOwner(f"iroh transport {short(self.node)}")
         self._endpoint: Endpoint | None = None
+        self._reaching: Reaching | None = None
         self._listener: LinkListener | None = None
         self._delivery: Delivery | None = None
         self._is_closing = False
@@ -123,8 +124,12 @@ class IrohTransport:
         self._listener = listener
         self._delivery = Delivery(asyncio.get_running_loop())
         await self._tasks.start()
+        self._reaching = Reaching(self._endpoint, self._bind_spare, self._tasks)
         self._tasks.run(self._accept(self._endpoint), "accept")
         return dialable_addresses(self._endpoint)
+
+    async def _bind_spare(self) -> Endpoint:
+        return await bind(self._seed, self._listen, (0,), None)
 
     def allow(self, peers: frozenset[NodeId]) -> None:
         """See ``Transport.allow``."""
@@ -161,11 +166,27 @@ class IrohTransport:
     ) -> bytes:
         """See ``Transport.request_join``."""
         check_join_frame(request, "request")
-        address = target(peer, addresses, self._relay_url)
-        if self._endpoint is None or not self._tasks.is_running or address is None:
-            where = ", ".join(addresses) or "no address"
-            raise PeerUnreachableError(f"{short(peer)} cannot be dialled at {where}")
-        return await ask(self._endpoint, peer, address, request, timeout_s)
+        where = ", ".join(addresses) or "no address"
+        if self._reaching is None or not self._tasks.is_running:
+            raise PeerUnreachableError(f"{short(peer)} cannot be dialled: the transport is closed")
+        reached: Reached | None = None
+        try:
+            async with asyncio.timeout(timeout_s):
+                reached = await self._reaching.connect(peer, addresses, self._relay_url, JOIN_ALPN)
+                return await ask(reached.connection, peer, request)
+        except TimeoutError:
+            raise PeerUnreachableError(
+                f"{short(peer)} did not answer at {where} within {timeout_s:g} s: check that it "
+                "runs and that UDP reaches it"
+            ) from None
+        except NotReachedError as error:
+            words = explain(error.words).detail
+            raise PeerUnreachableError(
+                f"{short(peer)} gave no answer at {where}: {words}"
+            ) from None
+        finally:
+            if reached is not None:
+                self._reaching.let_go(reached.spare)
 
     def stats(self) -> tuple[LinkStats, ...]:
         """See ``Transport.stats``."""
@@ -185,11 +206,15 @@ class IrohTransport:
                 await asyncio.wait(self._running, timeout=_WIND_UP_TIMEOUT_S)
             await self._tasks.stop()
         finally:
+            reaching, self._reaching = self._reaching, None
+            endpoints = [] if reaching is None else reaching.take_spares()
+            del reaching  # it knows the endpoint, whose socket is bound as long as anybody does
             endpoint, self._endpoint = self._endpoint, None
             if endpoint is not None:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-                        await endpoint.close()
+                endpoints.append(endpoint)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
+                    await asyncio.gather(*(one.close() for one in endpoints))
 
     # --- dialling ---------------------------------------------------------------------------
 
@@ -216,39 +241,34 @@ class IrohTransport:
         if peer not in self._allowed:
             raise LinkOverError(LinkEnd.CLOSED_BY_US, "not a member: not dialled")
         where = ", ".join(addresses) or "no address"
-        address = target(peer, addresses, self._relay_url)
-        if address is None:
-            raise LinkOverError(LinkEnd.UNREACHABLE, f"cannot be dialled at {where}")
-        assert self._endpoint is not None, "dials begin after the start"
+        assert self._reaching is not None, "dials begin after the start"
         self._serial += 1
-        connection: Connection | None = None
+        reached: Reached | None = None
         is_done = False
         try:
             async with asyncio.timeout(self._dial_timeout_s) as dial.deadline:
-                connection = await self._endpoint.connect(address, LINK_ALPN)
+                reached = await self._reaching.connect(peer, addresses, self._relay_url, LINK_ALPN)
+                connection = reached.connection
                 outgoing = await open_stream(connection, Channel.CONTROL, self._own_greeting())
                 incoming = await connection.accept_uni()
                 greeting = decode_greeting(await incoming.read_exact(GREETING_BYTES))
             is_done = True
-            return Handshake(peer, connection, greeting, incoming, outgoing)
+            return Handshake(peer, connection, greeting, incoming, outgoing, reached.spare)
         except TimeoutError:
             raise LinkOverError(
                 LinkEnd.UNREACHABLE, f"no answer at {where}: is it running, does UDP reach it?"
             ) from None
         except BadFrameError as error:
             raise LinkOverError(LinkEnd.FAULT, str(error)) from None
+        except NotReachedError as error:
+            raise _unreachable(explain(error.words)) from None
         except IrohError as error:
-            if connection is None:
-                ended = explain(error.message())
-            else:
-                ended = how_it_ended(connection, error)
-            is_lost = ended.end is LinkEnd.LOST
-            raise LinkOverError(
-                LinkEnd.UNREACHABLE if is_lost else ended.end, ended.detail
-            ) from None
+            assert reached is not None, "what fails before is not reached"
+            raise _unreachable(how_it_ended(reached.connection, error)) from None
         finally:
-            if connection is not None and not is_done:
-                close(connection, CloseCode.CROSSED, "this dial was given up")
+            if reached is not None and not is_done:
+                close(reached.connection, CloseCode.CROSSED, "this dial was given up")
+                self._reaching.let_go(reached.spare)
 
     # --- being dialled ----------------------------------------------------------------------
 
@@ -339,6 +359,8 @@ class IrohTransport:
 
     async def _run(self, link: IrohLink) -> None:
         ended = await link.run()
+        if self._reaching is not None:
+            self._reaching.let_go(link.spare)
         if ended is not None and self._links.get(link.peer) is link:
             del self._links[link.peer]
             self._say_down(link.peer, ended.end, ended.detail)
@@ -375,3 +397,9 @@ class IrohTransport:
 
     def _own_greeting(self) -> bytes:
         return encode_greeting(Greeting(self._incarnation, self._serial))
+
+
+def _unreachable(ended: Ended) -> LinkOverError:
+    """Return what ends a dial: a link that never stood was not lost."""
+    is_lost = ended.end is LinkEnd.LOST
+    return LinkOverError(LinkEnd.UNREACHABLE if is_lost else ended.end, ended.detail)
