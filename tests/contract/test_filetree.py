@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from aiplatform.mesh_ide.ports.errors import RootMissingError
-from aiplatform.mesh_ide.ports.filetree import (
-    SkipReason,
-)
+from aiplatform.mesh_ide.ports.filetree import FileWrite, SkipReason, WriteOutcome
 from tests.contract.filetree_rig import (
+    APPLIED,
     EXECUTABLE,
     REGULAR,
     SYMLINK,
@@ -18,6 +17,9 @@ from tests.contract.filetree_rig import (
     paths,
     reasons,
 )
+
+CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+PRIVATE = b"-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"
 
 # --- looking ---------------------------------------------------------------------------------
 
@@ -98,6 +100,55 @@ def test_secrets_and_control_folders_are_skipped_with_their_reason(rig: Rig) -> 
         "node_modules": SkipReason.IGNORED,
         "my-env": SkipReason.IGNORED,
     }
+
+
+def test_a_file_of_keys_is_judged_by_what_it_holds_however_it_is_looked_at(rig: Rig) -> None:
+    """By a scan and by a look alike; a bundle of half a megabyte is not too large to be judged."""
+    bundle = CERTIFICATE * (500_000 // len(CERTIFICATE))
+    files = {
+        "cacert.pem": bundle,
+        "sub/public.key": CERTIFICATE,
+        "server.pem": CERTIFICATE + PRIVATE,
+        "late.pem": bundle + PRIVATE,
+        "talk.key": b"PK\x03\x04",
+        "huge.pem": bundle * 3,
+    }
+    for path, content in files.items():
+        rig.write(path, content)
+    for batch in (rig.scan(), rig.tree.observe(list(files), {}), rig.tree.observe(["."], {})):
+        assert paths(batch.observations) == {"cacert.pem", "sub/public.key"}
+        secrets = ("server.pem", "late.pem", "talk.key", "huge.pem")
+        assert reasons(batch.skipped) == dict.fromkeys(secrets, SkipReason.SECRET)
+
+
+def test_a_public_file_that_becomes_private_stays_at_home_from_then_on(rig: Rig) -> None:
+    """It is no edit, and not gone either; nothing keeps its bytes. Public again, it is an edit."""
+    rig.write("server.pem", CERTIFICATE)
+    known = rig.known()
+    rig.write("server.pem", CERTIFICATE + PRIVATE)
+    for batch in (rig.scan(known), rig.tree.observe(["server.pem"], known, keeps_new=True)):
+        assert batch.observations == ()
+        assert reasons(batch.skipped) == {"server.pem": SkipReason.SECRET}
+    assert rig.cache.kept == []
+    rig.write("server.pem", CERTIFICATE * 2)
+    assert paths(rig.scan(known).observations) == {"server.pem"}
+
+
+def test_a_private_key_is_not_touched_by_a_write_to_its_path(rig: Rig) -> None:
+    """A public file of the same name arrives, is changed or goes: what stands there stays."""
+    rig.write("server.pem", PRIVATE)
+    blob = rig.cache.add(CERTIFICATE)
+    for write in (
+        FileWrite("server.pem", blob, REGULAR, None),
+        FileWrite("server.pem", None, REGULAR, blob),
+        FileWrite("server.pem", blob, REGULAR, blob_of(CERTIFICATE * 2)),
+    ):
+        result = rig.apply_one(write)
+        assert (result.outcome, result.found) == (WriteOutcome.FAILED, None)
+        assert "does not travel" in (result.problem or "")
+        assert rig.files() == {"server.pem": PRIVATE}
+    rig.remove("server.pem")
+    assert rig.apply_one(FileWrite("server.pem", blob, REGULAR, None)).outcome is APPLIED
 
 
 def test_batches_are_small_and_come_early(rig: Rig) -> None:

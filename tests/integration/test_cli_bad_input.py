@@ -173,6 +173,36 @@ def test_what_is_skipped_says_why(machines: Machines) -> None:
     assert alpha.json("why", "nothing.txt")["state"] == "UNKNOWN"
 
 
+def test_public_certificates_replicate_and_no_private_key_follows_them(
+    machines: Machines,
+) -> None:
+    """What was public and left stays with the others when the file becomes private here."""
+    certificate = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    private = certificate + "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n"
+    alpha = founded(machines("alpha"), a_txt="a\n")
+    alpha.write("_vendor/certifi/cacert.pem", certificate)
+    alpha.write("server.pem", certificate)
+    alpha.write("home.pem", private)
+    alpha.sync()
+    beta = joined(machines("beta"), alpha)
+    replicated = {"a.txt", "_vendor/certifi/cacert.pem", "server.pem"}
+    assert set(beta.files()) == replicated
+    alpha.write("server.pem", private)
+    beta.write("home.pem", certificate)
+    alpha.sync()
+    beta.run("sync")
+    assert beta.read("server.pem") == certificate
+    assert alpha.read("server.pem") == alpha.read("home.pem") == private
+    why = alpha.json("why", "server.pem")
+    assert why["state"] == "SKIPPED"
+    assert "nothing but certificates and public keys" in why["explanation"]
+    assert "keep the version that replicated before" in why["explanation"]
+    assert "PRIVATE" not in beta.run("history", "server.pem").stdout + beta.read("home.pem")
+    alpha.write("server.pem", certificate * 2)
+    alpha.sync()
+    assert beta.read("server.pem") == certificate * 2
+
+
 def test_a_folder_and_what_lies_in_a_skipped_one_are_explained(machines: Machines) -> None:
     """Neither is unknown: the one counts its files, the other says which folder is skipped."""
     alpha = founded(machines("alpha"), src__a_py="1\n", src__b_py="2\n")
@@ -224,14 +254,14 @@ def test_a_name_that_is_not_utf_8_is_an_answer_or_an_error_for_every_verb(
     assert sorted(alpha.files()) == sorted(["a.txt", name])
 
 
-def interrupted(machine: Machine, *words: str) -> tuple[int, str]:
-    """Begin a command, press Ctrl-C once it waits; return its code and what it told people."""
+def interrupted(machine: Machine, *words: str) -> tuple[int, str, str]:
+    """Begin a command, press Ctrl-C once it waits; return its code, its data, its messages."""
     with subprocess.Popen(
         [*MESH, *words],
         env=machine.environment,
         cwd=machine.folder,
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
     ) as waiting:
@@ -240,8 +270,8 @@ def interrupted(machine: Machine, *words: str) -> tuple[int, str]:
         while used != (used := cpu_s(waiting.pid)) or used < 0.05:
             time.sleep(0.3)
         waiting.send_signal(signal.SIGINT)
-        _, said = waiting.communicate(timeout=20)
-        return waiting.returncode, said
+        printed, said = waiting.communicate(timeout=20)
+        return waiting.returncode, printed, said
 
 
 def cpu_s(pid: int) -> float:
@@ -256,12 +286,15 @@ def test_what_is_interrupted_while_it_waits_says_what_goes_on(machines: Machines
     beta = joined(machines("beta"), alpha)
     ticket = alpha.json("share")["ticket"]
     beta.run("down")
-    code, said = interrupted(alpha, "sync", "--wait")
-    assert (code, said) == (130, "no longer waiting; the node goes on by itself\n")
+    goes_on = "no longer waiting; the node goes on by itself\n"
+    assert interrupted(alpha, "sync", "--wait") == (130, "", goes_on)
+    code, printed, said = interrupted(alpha, "sync", "--wait", "--json")
+    assert (code, said) == (130, goes_on)
+    assert json.loads(printed)["problem"]["code"] == "interrupted"
     alpha.run("down")
     gamma = machines("gamma")
     new = str(gamma.root / "new")
-    code, said = interrupted(gamma, "join", ticket, new, "--timeout", "60")
+    code, _, said = interrupted(gamma, "join", ticket, new, "--timeout", "60")
     assert code == 130
     assert "the same command goes on, with the same ticket" in said
     assert not Path(new).exists()

@@ -134,6 +134,38 @@ def test_a_deleted_folder_comes_back_with_one_word(machines: Machines) -> None:
     assert "no deleted file lies below docs/" in beta.run("restore", "docs/", code=2).stderr
 
 
+def test_all_that_was_deleted_comes_back_with_one_word(machines: Machines) -> None:
+    """However the root is spelled, and from wherever; what stands there now is left as it is."""
+    alpha = founded(machines("alpha"), a_txt="a\n", docs__b_md="b\n", docs__deep__c_md="c\n")
+    alpha.write("stays.txt", "stays\n")
+    alpha.sync()
+    root, docs = alpha.folder, alpha.folder / "docs"
+    everything = {"a.txt", "docs/b.md", "docs/deep/c.md"}
+    assert "below the workspace" in alpha.run("restore", "./", code=2).stderr
+    for words, cwd, expected in (
+        (".", root, everything),
+        ("./", root, everything),
+        ("/", docs, everything),
+        (str(root), root, everything),
+        (f"{root}/", root, everything),
+        ("..", docs, everything),
+        ("../", docs, everything),
+        ("docs/..", root, everything),
+        (".", docs, everything - {"a.txt"}),
+        ("deep/", docs, {"docs/deep/c.md"}),
+        ("./", docs, {"docs/b.md"}),
+        ("/", root, {"a.txt"}),
+    ):
+        for path in everything if expected == everything else expected & set(alpha.files()):
+            (alpha.folder / path).unlink()
+        alpha.sync()
+        done = alpha.json("restore", words, cwd=cwd)
+        assert (set(done["restored"]), done["failed"]) == (expected, {}), (words, cwd)
+        alpha.sync()
+    outside = alpha.run("restore", "../", code=2).stderr
+    assert "../ is not in the workspace: `/` is the whole workspace" in outside
+
+
 def test_conflicts_are_listed_resolved_and_can_be_undone(machines: Machines) -> None:
     """Two versions of a binary, and two files of one name."""
     alpha = founded(machines("alpha"))

@@ -6,13 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Self, cast
 
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
-from aiplatform.mesh_ide.api import answers
-from aiplatform.mesh_ide.cli import app, main, present, verbs_history
+from aiplatform.mesh_ide.api import answers, requests
+from aiplatform.mesh_ide.api.client import ControlClient
+from aiplatform.mesh_ide.api.control import CalledError, Problem
+from aiplatform.mesh_ide.cli import app, main, present, quick, verbs_history, verbs_looking
 from aiplatform.mesh_ide.cli.output import safe, table
 from aiplatform.mesh_ide.cli.verbs_belonging import BadDurationError, seconds_of
 
@@ -116,6 +121,50 @@ def test_wrong_usage_with_json_is_json_too(tmp_path: Path, words: str, reason: s
     assert (plain.stdout, plain.stderr, plain.returncode) == ("", done.stderr, 2)
 
 
+@pytest.mark.parametrize("words", [["status"], ["peers"]])
+def test_an_interruption_with_json_is_json_too(
+    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also on the short way of `status`; without --json stdout stays empty."""
+
+    def press(_word: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quick, "connect", press)
+    monkeypatch.setattr(verbs_looking, "connect", press)
+    for flags, expected in (([], None), (["--json"], ("interrupted", 130))):
+        monkeypatch.setattr(sys, "argv", ["mesh", *words, *flags])
+        assert main.main() == 130
+        out = capsys.readouterr().out
+        problem = json.loads(out)["problem"] if out else None
+        assert (problem and (problem["code"], problem["exit_code"])) == expected
+
+
+def test_a_ping_that_is_interrupted_sums_up_what_it_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the ping that everybody knows."""
+
+    class Node:
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def stream(self, *_: object) -> Iterator[answers.PingRound]:
+            yield answers.PingRound(1, 2.0)
+            yield answers.PingRound(2, None)
+            yield answers.PingRound(3, 4.0)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(verbs_looking, "connect", lambda _word: Node())
+    with pytest.raises(KeyboardInterrupt):
+        verbs_looking.ping("desk", 10)
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == "desk: 2 of 3 answered; min 2.0 ms, avg 3.0 ms, max 4.0 ms"
+
+
 def test_help_and_version_end_well(tmp_path: Path) -> None:
     """They are no failure, though the parser stops early; the port's help names what can be typed.
 
@@ -185,6 +234,47 @@ def test_deleted_files_are_listed_for_a_file_or_a_folder() -> None:
     assert below("nothing") == []
 
 
+def test_a_path_that_is_in_use_again_is_left_alone_and_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Of many that come back it is no failure; what cannot come is one, and stops no other."""
+    asked: list[str] = []
+
+    class Node:
+        def call(self, request: object) -> object:
+            if isinstance(request, requests.AskDeleted):
+                names = ("a", "b", "used", "z")
+                return answers.Deleted(
+                    tuple(
+                        answers.DeletedFile(n, "ab" * 16, 1, "ann", "desk", 1, n == "used")
+                        for n in names
+                    )
+                )
+            assert isinstance(request, requests.AskRestore)
+            asked.append(request.path)
+            if request.path == "b":
+                raise CalledError(Problem(1, "failed", 1, "its content is nowhere"))
+            return None
+
+    with pytest.raises(verbs_history.NotAllRestoredError, match="1 file in the workspace"):
+        verbs_history._restore_below(cast("ControlClient", Node()), ".", as_json=False)
+    said = capsys.readouterr()
+    assert (asked, said.out) == (["a", "b", "z"], "a\nz\n")
+    assert said.err.splitlines() == [
+        "2 files are back in the workspace",
+        "1 path is in use again and left alone: see `mesh restore --list`",
+        "b: its content is nowhere",
+    ]
+
+
+def test_the_star_of_a_conflict_is_explained_once() -> None:
+    """It marks the side that stands in the folder."""
+    sides = (replace(side("aa" * 16, "x"), is_on_disk=True), side("bb" * 16, "y"))
+    both = (answers.Conflict("a", "files", sides), answers.Conflict("b", "files", sides))
+    said = present.conflicts(answers.Conflicts(both)).splitlines()
+    assert [line for line in said if "* is" in line] == ["(* is what stands in the folder now)"]
+
+
 def side(identifier: str, node: str) -> answers.ConflictSide:
     """Return a side of a conflict."""
     return answers.ConflictSide(identifier, "ann", node, 1, 3, is_on_disk=False, is_text=True)
@@ -195,6 +285,7 @@ def test_the_commands_below_a_conflict_can_be_typed_as_they_are() -> None:
     files = answers.Conflict("a b/new.md", "files", (side("aa" * 16, "x"), side("bb" * 16, "../y")))
     said = present.conflicts(answers.Conflicts((files,)))
     assert "a b/new.md: two files of this name" in said
+    assert "* is what" not in said, "no star, no legend"
     assert "mesh resolve 'a b/new.md' bbbbbbbbbb --to 'a b/new-bbbbbbbbbb.md'" in said
     folder = answers.Conflict("d", "folder", (side("folder", ""), *files.sides))
     assert "d: a folder, and 2 files of this name that wait" in present.conflicts(

@@ -41,6 +41,20 @@ def test_files_are_shown_with_mode_size_and_content_and_what_is_left_out() -> No
     assert lines[-1] == "... and 3 more (--limit)"
 
 
+def test_a_folder_that_a_snapshot_does_not_have_is_said_not_to_be_there() -> None:
+    """A header alone would look like an empty answer; a snapshot without files is no such case."""
+    empty = SnapshotShown(ONE, 0, ())
+    assert verbs_snapshot._show(empty, "nodir").splitlines()[2].startswith("nothing lies at nodir")
+    assert len(verbs_snapshot._show(empty).splitlines()) == 2
+
+
+def test_two_names_for_one_snapshot_are_refused_before_anything_is_kept() -> None:
+    """`--name x y`: whoever forgets the quotes learns it."""
+    done = CliRunner().invoke(app.app, ["snapshot", "create", "--name", "x", "y"])
+    assert isinstance(done.exception, verbs_snapshot.TwoNamesError)
+    assert "(y, x)" in str(done.exception)
+
+
 def test_differences_are_one_line_each() -> None:
     """A move names both places."""
     found = (SnapshotDifference("moved", "new", "old"), SnapshotDifference("added", "x"))

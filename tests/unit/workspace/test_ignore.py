@@ -14,14 +14,19 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from aiplatform.mesh_ide.ports.filetree import SkipReason
+from aiplatform.mesh_ide.workspace.adapters.opened import CONTENT_BYTES_MAX
 from aiplatform.mesh_ide.workspace.gitignore import IgnoreRules
 from aiplatform.mesh_ide.workspace.ignore import (
+    KEY_FILE_BYTES_MAX,
     FolderRules,
     is_control_name,
     judge_content,
     judge_markers,
     judge_name,
+    judge_size,
 )
+
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 
 FOLDERS = ("a", "b", "a/b", "a/b/c", "foo", "foo/bar", "foo/bar/a")
 NAMES = ("a.py", "b", "foo", "x1", "é.c", "keep.log", "!n", "#h", "sp ace", "[z]", "-q", "B.PY")
@@ -186,8 +191,8 @@ def test_names_that_only_look_alike_are_not(name: str) -> None:
         ("id_rsa", SkipReason.SECRET),
         ("id_rsa.pub", None),
         ("id_ed25519", SkipReason.SECRET),
-        ("server.PEM", SkipReason.SECRET),
-        ("tls.key", SkipReason.SECRET),
+        ("server.PEM", None),
+        ("tls.key", None),
         ("a.p12", SkipReason.SECRET),
         (".netrc", SkipReason.SECRET),
         (".npmrc", None),
@@ -199,7 +204,7 @@ def test_names_that_only_look_alike_are_not(name: str) -> None:
     ],
 )
 def test_a_file_name_is_judged(name: str, reason: SkipReason | None) -> None:
-    """Secrets go by their names; their samples and public halves do not."""
+    """Secrets go by their names; their samples and public halves do not, nor what may be either."""
     skip = judge_name(name, is_folder=False)
     assert (skip.reason if skip else None) == reason
 
@@ -236,11 +241,36 @@ def test_a_folder_called_target_or_venv_is_judged_by_its_markers() -> None:
         (".npmrc", b"save-exact=true\n", False),
         (".npmrc", b"//registry/:_authToken=${NPM_TOKEN}\n", False),
         (".npmrc", b"//registry/:_authToken=abc\n", True),
+        ("a.pem", _CERTIFICATE, False),
+        ("A.KEY", _CERTIFICATE, False),
+        ("a.pem", _CERTIFICATE * 3000, False),
+        ("a.pem", _CERTIFICATE + b"-----BEGIN PRIVATE KEY-----\n", True),
+        ("a.pem", _CERTIFICATE * 3000 + b"-----BEGIN PRIVATE KEY-----\n", True),
+        ("a.pem", _CERTIFICATE * 30_000, True),
+        ("talk.key", b"PK\x03\x04", True),
+        ("empty.pem", b"", True),
     ],
 )
 def test_a_private_key_is_found_by_its_content(name: str, content: bytes, is_secret: bool) -> None:
     """Whatever its name; a text that quotes one is not one."""
     assert (judge_content(name, content) is not None) is is_secret
+
+
+def test_a_file_too_large_for_a_key_file_stays_unread() -> None:
+    """No look reads more than a mebibyte of what then stays at home; other names are not asked."""
+    assert judge_size("a.pem", KEY_FILE_BYTES_MAX) is None
+    assert judge_size("a.pem", KEY_FILE_BYTES_MAX + 1) is not None
+    assert judge_size("film.mp4", KEY_FILE_BYTES_MAX + 1) is None
+    assert KEY_FILE_BYTES_MAX <= CONTENT_BYTES_MAX, "or a file would be judged by nothing"
+
+
+def test_whoever_is_told_of_a_secret_is_told_what_to_do() -> None:
+    """By its name: rename it. By what it holds: what may stand in it."""
+    by_name, by_content = judge_name(".netrc", is_folder=False), judge_content("a.pem", b"")
+    assert by_name is not None
+    assert "rename it" in by_name.detail
+    assert by_content is not None
+    assert "nothing but certificates and public keys" in by_content.detail
 
 
 def test_ten_thousand_paths_are_judged_within_a_tenth_of_a_second() -> None:

@@ -237,7 +237,7 @@ class Changed(Struct, frozen=True):
 
 
 class DeletedFile(Struct, frozen=True):
-    """A deleted file that can be restored."""
+    """A deleted file that can be restored; ``is_replaced``: its path is in use again."""
 
     path: str
     file: str
@@ -245,6 +245,7 @@ class DeletedFile(Struct, frozen=True):
     who: str
     node: str
     version: int
+    is_replaced: bool = False
 
 
 class Deleted(Struct, frozen=True):

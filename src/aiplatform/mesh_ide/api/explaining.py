@@ -22,6 +22,7 @@ FILES_PER_TURN: Final = 1000
 """Files of a folder looked at before links get their turn: a few ms."""
 
 _LOCAL: Final = "LOCAL"
+_LEFT_BEFORE: Final = "The members keep the version that replicated before."
 
 
 class Explaining:
@@ -39,6 +40,10 @@ class Explaining:
             return await self._no_file(path)
         if any(path in hold.paths for hold in core.workspace.deletions.holds.values()):
             return self._living(path, file, "HELD", "Its deletion here is held: see `mesh held`.")
+        skipped = core.workspace.skipped.get(path)
+        if skipped is not None:
+            text = f"What stands here now does not replicate: {_reason(skipped)}. {_LEFT_BEFORE}"
+            return self._living(path, file, "SKIPPED", text)
         contest = contest_at(core.ledger, path)
         if contest is not None:
             return self._contested(file, contest)

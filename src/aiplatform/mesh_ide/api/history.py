@@ -345,6 +345,7 @@ class LookingBack:
                     who=entry.entry.principal.name,
                     node=subjects.author(entry.entry.session),
                     version=state.saves,
+                    is_replaced=index.owner(path) is not None or index.has_below(path),
                 )
             )
         found.sort(key=lambda file: (-file.time_ms, file.path))

@@ -43,9 +43,8 @@ _VERBS: Final = {
 }
 """Each verb and the module ``verbs_<name>`` that has it, in the order of the help."""
 
-
 _INTERRUPTED: Final = 130
-"""128 + SIGINT, as shells count."""
+"""What newer parsers return for Ctrl-C: 128 + SIGINT, as shells count."""
 
 _WrongUsage: Final[Any] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException"
@@ -130,17 +129,20 @@ def run() -> int:
 
     Raises:
         MeshIDEError: it failed; the message says why.
+        KeyboardInterrupt: somebody pressed Ctrl-C.
     """
     command = typer.main.get_command(app)
     try:
         ended = command.main(prog_name="mesh", complete_var="_MESH_COMPLETE", standalone_mode=False)
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except typer.Abort:
-        return _INTERRUPTED
+    except typer.Abort as stopped:  # older parsers' word for Ctrl-C
+        raise KeyboardInterrupt from stopped
     except _WrongUsage as error:
         error.show()
         if "--json" in sys.argv[1:]:
             print_problem(LocalError(error.format_message()))
         return int(error.exit_code)
+    if ended == _INTERRUPTED:
+        raise KeyboardInterrupt
     return ended if isinstance(ended, int) else 0

@@ -28,17 +28,24 @@ def main() -> int:
         return run()
     except MeshIDEError as error:
         sys.stderr.write(f"mesh: {error}\n")
-        if "--json" in sys.argv[1:]:
-            from aiplatform.mesh_ide.cli.output import print_problem  # noqa: PLC0415 - see above
-
-            print_problem(error)
-        return error.exit_code
+        return _problem(error)
     except KeyboardInterrupt:
-        return 130
+        from aiplatform.mesh_ide.cli.output import StoppedError  # noqa: PLC0415 - see above
+
+        return _problem(StoppedError("it was interrupted"))
     except BrokenPipeError:
         # Who read our output has gone; the interpreter must not complain while it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _problem(error: MeshIDEError) -> int:
+    """Say why there is no answer, if programs are listening; return the exit code."""
+    if "--json" in sys.argv[1:]:
+        from aiplatform.mesh_ide.cli.output import print_problem  # noqa: PLC0415 - see above
+
+        print_problem(error)
+    return error.exit_code
 
 
 def _plain_status(words: list[str]) -> tuple[str, bool] | None:

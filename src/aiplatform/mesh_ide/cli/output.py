@@ -24,8 +24,18 @@ from aiplatform.mesh_ide.api.locations import (
 from aiplatform.mesh_ide.model.errors import MeshIDEError
 from aiplatform.mesh_ide.model.names import visible
 
+ROOT: Final = "."
+"""The path of the workspace's own folder, as ``inside`` returns it and nodes know it."""
+
 _WIDTH_MAX: Final = 60
 """Columns of a table are cut to this width on a terminal; --json cuts nothing."""
+
+
+class StoppedError(MeshIDEError):
+    """Somebody pressed Ctrl-C (130: 128 + SIGINT, as shells count)."""
+
+    exit_code = 130
+    code = "interrupted"
 
 
 def locations() -> Locations:

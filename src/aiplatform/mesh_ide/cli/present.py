@@ -203,6 +203,8 @@ def conflicts(answer: answers.Conflicts, barrier: str = "") -> str:
         lines.append(table((), rows))
         if not barrier:
             lines += _ways(conflict)
+    if any(side.is_on_disk for conflict in answer.conflicts for side in conflict.sides):
+        lines.append("(* is what stands in the folder now)")
     if barrier:
         lines.append(safe(barrier))
     return "\n".join(lines)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
 from aiplatform.mesh_ide.api import requests
-from aiplatform.mesh_ide.api.answers import Deleted
+from aiplatform.mesh_ide.api.answers import Deleted, DeletedFile
 from aiplatform.mesh_ide.api.client import ControlClient
 from aiplatform.mesh_ide.api.control import CalledError
 from aiplatform.mesh_ide.cli import present
 from aiplatform.mesh_ide.cli.options import FolderOption, JsonOption
 from aiplatform.mesh_ide.cli.output import (
+    ROOT,
     connect,
     inside,
     inside_new,
@@ -41,6 +43,10 @@ VersionOption = Annotated[
 
 class MissingPathError(LocalError):
     """A verb needs a file."""
+
+
+class OutsideError(LocalError):
+    """A path leads out of the workspace."""
 
 
 class NotAllRestoredError(MeshIDEError):
@@ -94,7 +100,10 @@ def cat(
     sys.stdout.buffer.flush()
 
 
-@app.command("restore", epilog="Example: mesh restore README.md --version 3")
+@app.command(
+    "restore",
+    epilog="Example: mesh restore README.md --version 3; all that was deleted: mesh restore ./",
+)
 def restore(  # noqa: PLR0913 - one argument an option
     path: Annotated[str, typer.Argument(metavar="FILE", show_default=False)] = "",
     version: VersionOption = "",
@@ -110,7 +119,8 @@ def restore(  # noqa: PLR0913 - one argument an option
 ) -> None:
     """Bring a deleted file or an older version back, as a new version.
 
-    A folder (docs/, with the slash) brings back every deleted file in it.
+    A folder (docs/, with the slash) brings back every deleted file in it; `.` is the current
+    folder, `/` the whole workspace. What stands in the folder now is left as it is.
     """
     with connect(folder) as node:
         if listed:
@@ -119,10 +129,11 @@ def restore(  # noqa: PLR0913 - one argument an option
             return
         if not path:
             raise MissingPathError("name a file, or see with --list what can be restored")
-        if path.endswith("/"):
+        below = _folder_named(folder, path)
+        if below is not None:
             if version or to:
                 raise MissingPathError("--version and --to are for one file: name it")
-            _restore_below(node, inside(folder, path), as_json=as_json)
+            _restore_below(node, below, as_json=as_json)
             return
         request = requests.AskRestore(
             inside(folder, path), version, inside_new(folder, to) if to else ""
@@ -130,12 +141,12 @@ def restore(  # noqa: PLR0913 - one argument an option
         try:
             answer = node.call(request)
         except CalledError as error:
-            count = len(_deleted_below(node, request.path))
-            if not count:
+            below_it = _deleted_below(node, request.path)
+            if not below_it or _deleted_at(node, request.path):
                 raise
             raise MissingPathError(
                 f"{path} is a folder: `mesh restore {path}/` brings back the "
-                f"{counted(count, 'deleted file')} in it"
+                f"{counted(len(below_it), 'deleted file')} in it"
             ) from error
     if as_json:
         print_json("restore", answer)
@@ -154,38 +165,82 @@ def _listed(found: Deleted, path: str) -> Deleted:
     )
 
 
-def _deleted_below(node: ControlClient, folder: str) -> tuple[str, ...]:
-    """Return the paths below a folder at which files were deleted."""
+def _folder_named(word: str, path: str) -> str | None:
+    """Return the folder of the workspace that a path names; ``None``: it may be a file's.
+
+    A slash at the end says folder, and so do `.` and `..`, which no file is called, and whatever
+    else leads to the workspace's root. `/` alone is that root, as in an ignore file.
+
+    Raises:
+        OutsideError: it is a folder outside of the workspace.
+    """
+    place = ROOT if path == "/" else inside(word, path)
+    if place != ROOT and not path.endswith("/") and path.rpartition("/")[2] not in {".", ".."}:
+        return None
+    if place.startswith("/") or place.split("/", 1)[0] == "..":
+        raise OutsideError(f"{safe(path)} is not in the workspace: `/` is the whole workspace")
+    return place
+
+
+def _deleted_at(node: ControlClient, path: str) -> bool:
+    """Return whether a file was deleted at this very path."""
+    return any(file.path == path for file in node.call(requests.AskDeleted()).files)
+
+
+def _deleted_below(node: ControlClient, folder: str) -> tuple[DeletedFile, ...]:
+    """Return what was deleted below a folder, one file a path."""
+    prefix = "" if folder == ROOT else f"{folder}/"
     found = node.call(requests.AskDeleted()).files
-    return tuple(dict.fromkeys(f.path for f in found if f.path.startswith(f"{folder}/")))
+    return tuple({f.path: f for f in found if f.path.startswith(prefix)}.values())
 
 
 def _restore_below(node: ControlClient, folder: str, *, as_json: bool) -> None:
     """Bring back every deleted file below a folder; one that cannot come stops no other.
 
+    A path that is in use again is left alone: it has a history of its own since.
+
     Raises:
         MissingPathError: nothing was deleted there.
         NotAllRestoredError: some did not come back.
     """
-    restored: list[str] = []
-    failed: dict[str, str] = {}
-    for path in _deleted_below(node, folder):
-        progress(f"{len(restored)} restored")
-        try:
-            node.call(requests.AskRestore(path))
-        except CalledError as error:
-            failed[path] = str(error)
-        else:
-            restored.append(path)
-    progress_over()
-    if not restored and not failed:
-        raise MissingPathError(f"no deleted file lies below {folder}/: see `mesh restore --list`")
+    where = "the workspace" if folder == ROOT else f"{safe(folder)}/"
+    found = _deleted_below(node, folder)
+    if not found:
+        raise MissingPathError(f"no deleted file lies below {where}: see `mesh restore --list`")
+    left = [file.path for file in found if file.is_replaced]
+    restored, failed = _restore_all(node, [file.path for file in found if not file.is_replaced])
     if as_json:
-        print_json("restore", {"folder": folder, "restored": restored, "failed": failed})
-    elif restored:
-        print_text("\n".join(map(safe, restored)))
-        note(f"{counted(len(restored), 'file is', 'files are')} back in {safe(folder)}/")
+        result = {"folder": folder, "restored": restored, "failed": failed, "left": left}
+        print_json("restore", result)
+    else:
+        if restored:
+            print_text("\n".join(map(safe, restored)))
+        note(f"{counted(len(restored), 'file is', 'files are')} back in {where}")
+        if left:
+            paths = counted(len(left), "path is", "paths are")
+            note(f"{paths} in use again and left alone: see `mesh restore --list`")
     for path, problem in failed.items():
         note(f"{safe(path)}: {problem}")
     if failed:
-        raise NotAllRestoredError(f"{counted(len(failed), 'file')} in {folder}/ did not come back")
+        raise NotAllRestoredError(f"{counted(len(failed), 'file')} in {where} did not come back")
+
+
+def _restore_all(node: ControlClient, paths: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Bring deleted files back; return which came, and why the others did not."""
+    restored: list[str] = []
+    failed: dict[str, str] = {}
+    try:
+        for path in paths:
+            progress(f"{len(restored)} of {len(paths)} restored")
+            try:
+                node.call(requests.AskRestore(path))
+            except CalledError as error:
+                failed[path] = str(error)
+            else:
+                restored.append(path)
+    except KeyboardInterrupt:
+        progress_over()
+        note(f"{len(restored)} of {len(paths)} are back; the same command goes on")
+        raise
+    progress_over()
+    return restored, failed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ from aiplatform.mesh_ide.cli.output import (
     print_text,
     progress,
     progress_over,
+    safe,
 )
 from aiplatform.mesh_ide.model.errors import TimedOutError
 
@@ -49,26 +51,43 @@ def ping(
 ) -> None:
     """Measure how long a message takes to a node and back."""
     result: answers.PingResult | None = None
-    answered = 0
+    rounds: list[answers.PingRound] = []
     with connect(folder) as node:
         try:
             for answer in node.stream(requests.AskPing(name, count), answers.PingRound, timeout):
                 if isinstance(answer, answers.PingResult):
                     result = answer
                     continue
-                answered += answer.rtt_ms is not None
+                rounds.append(answer)
                 if not as_json:
                     print_text(f"{answer.sequence}: {present.rtt(answer.rtt_ms)}")
         except CallTimedOutError as error:
+            answered = len(_times(rounds))
             raise TimedOutError(_ping_late(name, timeout, answered, count)) from error
+        except KeyboardInterrupt:
+            if rounds and not as_json:
+                print_text(_ping_summary(name, rounds))
+            raise
     assert result is not None, "a stream ends with its answer"
     if as_json:
         print_json("ping", result)
         return
-    print_text(
-        f"{result.label} ({result.address}): {result.received} of {result.sent} answered; "
-        f"min {present.rtt(result.rtt_ms_min)}, avg {present.rtt(result.rtt_ms_avg)}, "
-        f"max {present.rtt(result.rtt_ms_max)}"
+    print_text(_ping_summary(f"{result.label} ({result.address})", rounds))
+
+
+def _times(rounds: Sequence[answers.PingRound]) -> list[float]:
+    return [one.rtt_ms for one in rounds if one.rtt_ms is not None]
+
+
+def _ping_summary(who: str, rounds: Sequence[answers.PingRound]) -> str:
+    """Return all rounds that there were in one line."""
+    times = _times(rounds)
+    line = f"{safe(who)}: {len(times)} of {len(rounds)} answered"
+    if not times:
+        return line
+    return (
+        f"{line}; min {present.rtt(min(times))}, avg {present.rtt(sum(times) / len(times))}, "
+        f"max {present.rtt(max(times))}"
     )
 
 

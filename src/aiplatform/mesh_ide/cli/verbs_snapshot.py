@@ -16,6 +16,7 @@ from aiplatform.mesh_ide.api.snapshot_answers import (
 from aiplatform.mesh_ide.cli import present
 from aiplatform.mesh_ide.cli.options import FolderOption, JsonOption, TimeoutOption
 from aiplatform.mesh_ide.cli.output import (
+    ROOT,
     connect,
     inside,
     note,
@@ -25,6 +26,7 @@ from aiplatform.mesh_ide.cli.output import (
     table,
 )
 from aiplatform.mesh_ide.model.counting import counted
+from aiplatform.mesh_ide.model.errors import LocalError
 
 app = typer.Typer()
 _snapshot = typer.Typer(no_args_is_help=True)
@@ -36,6 +38,10 @@ SnapshotArgument = Annotated[
 LimitOption = Annotated[int, typer.Option("--limit", min=1, help="Show at most so many.")]
 
 _ID_SHOWN: Final = 10
+
+
+class TwoNamesError(LocalError):
+    """A snapshot is given one name at a time."""
 
 
 @_snapshot.command("create", epilog="Example: mesh snapshot create before-the-release")
@@ -52,6 +58,11 @@ def create(
     as_json: JsonOption = False,
 ) -> None:
     """Keep the present state of all files; returns when it is safe on this machine's disk."""
+    if title and name and title != name:
+        raise TwoNamesError(
+            f"one name for a snapshot, not two ({safe(title)}, {safe(name)}): give --name alone, "
+            "or the name alone; a name with spaces goes in quotes"
+        )
     with connect(folder) as node:
         answer = node.call(requests.AskSnapshotCreate(title or name), timeout)
     if as_json:
@@ -83,9 +94,11 @@ def show(
 ) -> None:
     """List the files of a snapshot."""
     under = inside(folder, path) if path else ""
+    if under == ROOT:
+        under = ""
     with connect(folder) as node:
         answer = node.call(requests.AskSnapshot(snapshot, under, limit))
-    print_json("snapshot show", answer) if as_json else print_text(_show(answer))
+    print_json("snapshot show", answer) if as_json else print_text(_show(answer, under))
 
 
 @_snapshot.command("diff", epilog="Example: mesh snapshot diff before-the-release now")
@@ -140,7 +153,7 @@ def _list(answer: Snapshots) -> str:
     return table(("ID", "WHEN", "WHO", "WHAT", "NAMES"), rows)
 
 
-def _show(answer: SnapshotShown) -> str:
+def _show(answer: SnapshotShown, under: str = "") -> str:
     one = answer.snapshot
     lines = [f"{one.id}  {safe(', '.join(one.names))}".rstrip()]
     lines.append(
@@ -157,6 +170,8 @@ def _show(answer: SnapshotShown) -> str:
     ]
     if rows:
         lines.append(table((), rows))
+    elif under and not one.problem:
+        lines.append(f"nothing lies at {safe(under)} in it (seen from the workspace's root)")
     return "\n".join(lines) + _more(answer.total, len(rows))
 
 

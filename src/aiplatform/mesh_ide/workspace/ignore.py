@@ -5,6 +5,10 @@ with git's full semantics; ``.meshignore`` has the same language in a chain of i
 a path is left out if either chain says so, so no ``.meshignore`` can let in what git leaves out.
 Built-in exclusions come first and no ignore file lifts them.
 
+Secrets stay at home by their names, and private keys by what they hold. Names that stand for keys
+of both kinds (``.pem``, ``.key``) are no verdict: what such a file holds decides, and it travels
+only if all of it is public.
+
 Being ignored says only that a path is not looked at. It is never a reason to delete a file, here
 or elsewhere: adapters report a known path that became ignored as skipped, not as gone.
 """
@@ -16,6 +20,7 @@ from typing import Final, NamedTuple
 
 from aiplatform.mesh_ide.ports.filetree import SkipReason
 from aiplatform.mesh_ide.workspace.gitignore import IgnoreRules
+from aiplatform.mesh_ide.workspace.pem import is_public
 
 GITIGNORE: Final = ".gitignore"
 MESHIGNORE: Final = ".meshignore"
@@ -35,6 +40,10 @@ CACHE_SIGNATURE: Final = b"Signature: 8a477f597d28d172789f06886806bc55"
 
 SECRET_PROBE_BYTES_MAX: Final = 64 * 1024
 """Key files are small (a 16,384 bit RSA key in PEM has 13 KB); larger ones are not probed."""
+
+KEY_FILE_BYTES_MAX: Final = 1024 * 1024
+"""Files whose name may stand for a private key are judged up to here. The certificates that
+browsers trust have 0.3 MB."""
 
 _CONTROL: Final = frozenset({".git", ".hg", ".svn", ".jj", TEMP_FOLDER})
 """Files too: in a worktree or a submodule ``.git`` is a file."""
@@ -87,8 +96,10 @@ _SECRET_NAMES: Final = frozenset(
     }
 )
 _SECRET_SUFFIXES: Final = (
-    ".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".ppk", ".kdbx",
+    ".p12", ".pfx", ".jks", ".keystore", ".ppk", ".kdbx",
 )  # fmt: skip
+_KEY_SUFFIXES: Final = (".pem", ".key")
+"""Private keys are called so, and so are certificates and public keys."""
 _ENV_SAMPLES: Final = (".example", ".sample", ".template", ".dist", ".defaults")
 
 _PRIVATE_KEY: Final = re.compile(
@@ -111,9 +122,18 @@ _CONTROL_SKIP: Final = Skip(SkipReason.CONTROL, "belongs to a version control sy
 _ENVIRONMENT_SKIP: Final = Skip(SkipReason.IGNORED, "an environment: every machine makes its own")
 _CACHE_SKIP: Final = Skip(SkipReason.IGNORED, "a cache: every machine makes its own")
 _MACHINE_SKIP: Final = Skip(SkipReason.IGNORED, "kept by this machine's desktop or editor")
-_SECRET_NAME_SKIP: Final = Skip(SkipReason.SECRET, "its name says that it holds a secret")
+_SECRET_NAME_SKIP: Final = Skip(
+    SkipReason.SECRET, "its name says that it holds a secret; if it holds none, rename it"
+)
+_KEY_FILE_SKIP: Final = Skip(
+    SkipReason.SECRET,
+    "it may hold a private key: .pem and .key files travel if they hold nothing but certificates "
+    "and public keys, in PEM and 1 MiB at most",
+)
 _KEY_SKIP: Final = Skip(SkipReason.SECRET, "it begins as a private key does")
-_TOKEN_SKIP: Final = Skip(SkipReason.SECRET, "it holds a registry token")
+_TOKEN_SKIP: Final = Skip(
+    SkipReason.SECRET, "it holds a registry token; put ${A_VARIABLE} in its place"
+)
 _GIT_SKIP: Final = Skip(SkipReason.IGNORED, GITIGNORE)
 _MESH_SKIP: Final = Skip(SkipReason.IGNORED, MESHIGNORE)
 
@@ -155,11 +175,24 @@ def _is_env_file(folded: str) -> bool:
     return folded == ".env" or (folded[4] == "." and not folded.endswith(_ENV_SAMPLES))
 
 
+def judge_size(name: str, size: int) -> Skip | None:
+    """Return why a file is left out unread, or ``None``: it may be a key and is too large for one.
+
+    So no look reads more than ``KEY_FILE_BYTES_MAX`` bytes of a file that then stays at home.
+    """
+    is_key_file = name.lower().endswith(_KEY_SUFFIXES)
+    return _KEY_FILE_SKIP if is_key_file and size > KEY_FILE_BYTES_MAX else None
+
+
 def judge_content(name: str, content: bytes) -> Skip | None:
     """Return why a file is a secret by what it holds, or ``None``.
 
-    Only files of at most ``SECRET_PROBE_BYTES_MAX`` bytes are probed.
+    A file whose name may stand for a private key has to be public from end to end. Others are
+    probed up to ``SECRET_PROBE_BYTES_MAX`` bytes.
     """
+    if name.lower().endswith(_KEY_SUFFIXES):
+        is_judged = len(content) <= KEY_FILE_BYTES_MAX
+        return None if is_judged and is_public(content) else _KEY_FILE_SKIP
     if len(content) > SECRET_PROBE_BYTES_MAX:
         return None
     if _PRIVATE_KEY.match(content):

@@ -16,7 +16,7 @@ from aiplatform.mesh_ide.model.names import visible
 from aiplatform.mesh_ide.ports.filetree import FileStat
 from aiplatform.mesh_ide.workspace.adapters.opened import (
     ALWAYS_LOOK,
-    KEEP_BYTES_MAX,
+    CONTENT_BYTES_MAX,
     Content,
     Entry,
     Kind,
@@ -253,8 +253,8 @@ def read_open(fd: int, freshness: Freshness) -> Content:
         if size == after.st_size and _is_same(before, after):
             stat = freshness.record(after, mode)
             is_whole = size <= STREAM_BYTES
-            kept = content if is_whole and size <= KEEP_BYTES_MAX else None
-            return Content(stat, BlobHash(digest), is_whole and is_text(content), kept)
+            whole = content if is_whole and size <= CONTENT_BYTES_MAX else None
+            return Content(stat, BlobHash(digest), is_whole and is_text(content), whole)
         os.lseek(fd, 0, os.SEEK_SET)
         before = after
     stat = FileStat(

@@ -19,7 +19,7 @@ from aiplatform.mesh_ide.model.enums import FileMode
 from aiplatform.mesh_ide.model.ids import BlobHash
 from aiplatform.mesh_ide.ports.filetree import FileStat
 from aiplatform.mesh_ide.workspace.adapters.opened import (
-    KEEP_BYTES_MAX,
+    CONTENT_BYTES_MAX,
     Content,
     Entry,
     Kind,
@@ -282,5 +282,5 @@ class MemoryFolder:
 def content_of(file: MemoryFile) -> Content:
     """Return what reading a file gives."""
     is_link = file.mode is FileMode.SYMLINK
-    kept = file.content if len(file.content) <= KEEP_BYTES_MAX else None
+    kept = file.content if len(file.content) <= CONTENT_BYTES_MAX else None
     return Content(file.stat, file.blob, not is_link and is_text(file.content), kept)

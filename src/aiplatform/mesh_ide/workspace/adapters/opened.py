@@ -14,6 +14,10 @@ KEEP_BYTES_MAX: Final = 256 * 1024
 """Changed texts up to here are handed to the content cache: the next step diffs them, and reading
 them a second time costs more than the copy."""
 
+CONTENT_BYTES_MAX: Final = 1024 * 1024
+"""Files up to here are read whole, and judged by what they hold (``ignore.KEY_FILE_BYTES_MAX`` must
+not be above)."""
+
 ALWAYS_LOOK: Final = -1
 """A ``ctime_ns`` that no file has: the stat equals none, so the file is read at the next look."""
 
@@ -46,7 +50,7 @@ class Content(NamedTuple):
             might not show in it.
         blob: its hash; ``None`` if ``problem``.
         is_text: as in ``Observation``.
-        content: the bytes, if at most ``KEEP_BYTES_MAX``.
+        content: the bytes, if at most ``CONTENT_BYTES_MAX``.
         problem: why there is none, although the file is there; worth another look soon.
     """
 

@@ -21,7 +21,7 @@ from aiplatform.mesh_ide.ports.filetree import (
     Skipped,
     SkipReason,
 )
-from aiplatform.mesh_ide.workspace.adapters.judging import judge_found
+from aiplatform.mesh_ide.workspace.adapters.judging import judge_found, judge_unread
 from aiplatform.mesh_ide.workspace.adapters.opened import (
     KEEP_BYTES_MAX,
     Entry,
@@ -303,6 +303,7 @@ class Walk:
             skip = rules.judge(entry.name, is_folder=False)
         if skip is None and entry.kind is Kind.SPECIAL:
             skip = _SPECIAL
+        skip = skip or judge_unread(entry)
         if skip is not None:
             self._skip(path, skip)
         elif entry.stat is not None and self._known.get(path) == entry.stat:
