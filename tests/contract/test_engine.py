@@ -86,8 +86,9 @@ def test_splices_apply_in_order_to_the_text_at_the_base(text_engine: TextEngine)
     """Positions count code points and see the splices before them."""
     history = History(text_engine, "\U0001f600ab")
     splices = (Splice(1, 1, "X\U0001f680"), Splice(2, 1, "y"), Splice(0, 1, ""))
-    payload = text_engine.splice_update(history.root, (), (ROOT,), splices, ADA, 2)
-    known = history.add(ADA, (ROOT,), payload, 2, "Xyb")
+    edit = text_engine.splice_update(history.root, (), (ROOT,), splices, ADA, 2)
+    assert edit.text == "Xyb"
+    known = history.add(ADA, (ROOT,), edit.payload, 2, "Xyb")
     assert text_engine.text_at(history.root, history.entries, (known.ref,)) == "Xyb"
 
 

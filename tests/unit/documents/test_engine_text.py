@@ -230,9 +230,9 @@ def test_entries_are_read_only_as_far_as_they_are_needed() -> None:
     for number in range(20):
         read.clear()
         splices = [Splice(0, 0, str(number))]
-        payload = engine.splice_update(root, newest_first(), heads, splices, ADA, 1)
+        edit = engine.splice_update(root, newest_first(), heads, splices, ADA, 1)
         assert len(read) <= 1
-        history.append(known(ADA, heads, payload))
+        history.append(known(ADA, heads, edit.payload))
         heads = (history[-1].ref,)
     assert engine.text_at(root, newest_first(), heads).startswith("1918171615")
 

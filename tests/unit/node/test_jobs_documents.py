@@ -278,7 +278,7 @@ def test_a_splice_outside_the_text_is_refused_with_why() -> None:
     for bad in (Splice(7, 0, "x"), Splice(0, 7, ""), Splice(-1, 0, "x")):
         result = splice(ports, lineage, bad)
         assert (result.blob, result.payload) == (None, b"")
-        assert "6 characters" in (result.problem or "")
+        assert "outside the text of 6" in (result.problem or "")
 
 
 def test_a_text_does_not_grow_over_its_bound() -> None:

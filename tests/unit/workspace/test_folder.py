@@ -67,6 +67,18 @@ def test_what_is_only_planned_stands_nowhere() -> None:
     assert not folder.holds(blob("one"))
 
 
+def test_a_content_is_not_to_be_read_where_another_was_seen() -> None:
+    """Its other place is named, or none; what stands elsewhere does not matter."""
+    folder = Folder()
+    folder.put("a", standing(1))
+    folder.put("b", standing(2))
+    assert folder.source(blob("one"), not_at="b").path == "a"
+    assert folder.source(blob("one"), not_at="a").path == "b"
+    folder.put("b", None)
+    assert folder.source(blob("one"), not_at="a").path is None
+    assert folder.source(blob("one"), not_at="c").path == "a"
+
+
 def test_a_content_is_held_while_it_stands_somewhere_or_is_archived() -> None:
     """Two paths hold it; the last one gone, only the archive does."""
     folder = Folder()
@@ -77,7 +89,7 @@ def test_a_content_is_held_while_it_stands_somewhere_or_is_archived() -> None:
     assert folder.holds(blob("one"))
     folder.put("b", None)
     assert not folder.holds(blob("one"))
-    assert folder.source(blob("one"), "hint").path == "hint"
+    assert folder.source(blob("one")).path is None
     folder.mark_archived([blob("one")])
     assert folder.holds(blob("one"))
 

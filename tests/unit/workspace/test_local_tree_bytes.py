@@ -242,6 +242,41 @@ def test_a_replacement_cut_off_by_a_crash_is_there_or_not_at_all(
     assert [p.name for p in root.iterdir()] == ["a"]
 
 
+def test_what_was_replaced_goes_after_a_crash_also_if_its_path_changed_since(
+    root: Path, cache: Cache
+) -> None:
+    """A batch removes it at its end; cut off before, the next start does, and undoes nothing."""
+    (root / "a").write_bytes(b"base")
+    (root / "b").write_bytes(b"a save")
+
+    class CrashingAtB(LocalFileTree):
+        def _on_step(self, step: Step, path: str) -> None:
+            if step is Step.TAKEN_OUT and path == "b":
+                raise CrashError
+
+    tree = CrashingAtB(root, cache)
+    with pytest.raises(CrashError):
+        tree.apply([place(cache, name, b"by a peer", b"base") for name in "ab"], cache)
+    os.close(tree._fd)
+    left = {path.read_bytes() for path in (root / ".mesh-tmp").glob("w*")}
+    assert left == {b"base", b"a save"}, "the removal of what was replaced is not put off"
+    (root / "a").write_bytes(b"edited after the crash")
+    with LocalFileTree(root, cache) as again:
+        assert [seen.path for seen in again.recover()] == ["b"]
+    assert (root / "a").read_bytes() == b"edited after the crash"
+    assert (root / "b").read_bytes() == b"a save"
+    assert sorted(path.name for path in root.iterdir()) == ["a", "b"]
+
+
+def test_a_batch_leaves_nothing_of_what_it_replaced(root: Path, cache: Cache) -> None:
+    """Neither the old contents nor its plan are in the temporary folder when it is done."""
+    for name in "ab":
+        (root / name).write_bytes(b"base")
+    with LocalFileTree(root, cache) as tree:
+        tree.apply([place(cache, name, b"by a peer", b"base") for name in "ab"], cache)
+        assert [path.name for path in (root / ".mesh-tmp").iterdir()] == [".gitignore"]
+
+
 def test_bytes_that_lost_their_path_to_newer_ones_stay_on_the_disk(
     root: Path, cache: Cache
 ) -> None:

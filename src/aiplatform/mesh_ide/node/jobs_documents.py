@@ -167,23 +167,7 @@ class DocumentJobs:
         if root is None:
             return TextSpliced(file, job.base, job.branch, b"", None, 0, "the base is not here")
         try:
-            text = self._texts.text_at(root, self._entries(job.lineage, job.base), job.base)
-        except MeshIDEError as error:
-            return TextSpliced(file, job.base, job.branch, b"", None, 0, str(error))
-        for splice in job.splices:
-            if not 0 <= splice.position <= splice.position + splice.delete <= len(text):
-                problem = (
-                    f"the text has {len(text)} characters; position {splice.position} is not in it"
-                )
-                return TextSpliced(file, job.base, job.branch, b"", None, 0, problem)
-            after = text[splice.position + splice.delete :]
-            text = text[: splice.position] + splice.insert + after
-        content = text.encode()
-        if len(content) > TEXT_BYTES_MAX:
-            problem = f"the text would grow over {TEXT_BYTES_MAX} bytes"
-            return TextSpliced(file, job.base, job.branch, b"", None, 0, problem)
-        try:
-            payload = self._texts.splice_update(
+            edit = self._texts.splice_update(
                 root,
                 self._entries(job.lineage, job.base),
                 job.base,
@@ -193,10 +177,14 @@ class DocumentJobs:
             )
         except MeshIDEError as error:
             return TextSpliced(file, job.base, job.branch, b"", None, 0, str(error))
+        content = edit.text.encode()
+        if len(content) > TEXT_BYTES_MAX:
+            problem = f"the text would grow over {TEXT_BYTES_MAX} bytes"
+            return TextSpliced(file, job.base, job.branch, b"", None, 0, problem)
         blob = BlobHash(blake3(content).digest())
         self._contents.keep(blob, content)
         self._keep_root(job.lineage, root)
-        return TextSpliced(file, job.base, job.branch, payload, blob, len(content))
+        return TextSpliced(file, job.base, job.branch, edit.payload, blob, len(content))
 
     def materialise(self, item: TextAt) -> MaterialisedText:
         """Compute a text at a frontier and keep it."""

@@ -39,6 +39,13 @@ class Splice(Struct, frozen=True, array_like=True):
     insert: str
 
 
+class TextEdit(Struct, frozen=True):
+    """What splices came to: operations to sign, and the whole text after them."""
+
+    payload: bytes
+    text: str
+
+
 class TextEngine(Protocol):
     """Merges texts. ``entries`` are the lineage's UPDATE entries, parents before children.
 
@@ -69,8 +76,13 @@ class TextEngine(Protocol):
         splices: Sequence[Splice],
         session: SessionId,
         branch: int,
-    ) -> bytes:
-        """Return the operations of these splices, applied in order to the text at ``base``."""
+    ) -> TextEdit:
+        """Apply these splices in order to the text at ``base``; return what came of it.
+
+        Raises:
+            BadUpdateError: as ``text_at``.
+            BadEditError: a splice lies outside the text, or too much comes at once.
+        """
 
     def text_at(
         self, root: TextRoot, entries: Iterable[KnownEntry], heads: Sequence[EntryRef]

@@ -132,11 +132,11 @@ class Edits:
         before = known_before.root(edit.lineage_before)
         is_other = before.ref != root.ref
         has_before = edit.base_before and before.is_text
-        lineage_before = self._lineage(edit.file_before, before)
+        lineage_before = self._lineage(edit.file_before, before, seen.path)
         self._edits[file] = edit
         self._derivations.append(
             DeriveUpdate(
-                lineage=self._lineage(file, root),
+                lineage=self._lineage(file, root, seen.path),
                 base=edit.base,
                 content=BlobSource(seen.blob, seen.path),
                 branch=edit.branch,
@@ -149,8 +149,10 @@ class Edits:
         )
         return []
 
-    def _lineage(self, file: FileId, root: Root) -> TextLineage:
-        return self._ledger.lineage_of(file, root.ref, self._folder.source(root.blob))
+    def _lineage(self, file: FileId, root: Root, changed: str) -> TextLineage:
+        """Return a text's lineage, its root to be read anywhere but where it was overwritten."""
+        source = self._folder.source(root.blob, not_at=changed)
+        return self._ledger.lineage_of(file, root.ref, source)
 
     def _inferred(self, seen: Observation, state: DiskState, now_ms: int) -> _Edit:
         standing = state.now

@@ -173,9 +173,12 @@ class Folder:
         self.put(path, state)
         self._unsaved.pop(path, None)
 
-    def source(self, blob: BlobHash, hint: str | None = None) -> BlobSource:
-        """Return where a blob may be read."""
-        return BlobSource(blob, self._located.last(blob) or hint)
+    def source(self, blob: BlobHash, not_at: str | None = None) -> BlobSource:
+        """Return where a blob may be read; ``not_at``: a path that was seen to hold another."""
+        path = self._located.last(blob)
+        if path is not None and path == not_at:
+            path = next((other for other in self._located.all(blob) if other != not_at), None)
+        return BlobSource(blob, path)
 
     def holds(self, blob: BlobHash) -> bool:
         """Return whether the content is on this node: in the folder or in the archive."""

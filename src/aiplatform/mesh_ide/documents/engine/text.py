@@ -23,7 +23,7 @@ from aiplatform.mesh_ide.model.entries import (
 )
 from aiplatform.mesh_ide.model.enums import EntryKind
 from aiplatform.mesh_ide.model.ids import NO_ENTRY, EntryId, FileId, SessionId, short
-from aiplatform.mesh_ide.ports.engine import BlameSpan, Splice, TextRoot
+from aiplatform.mesh_ide.ports.engine import BlameSpan, Splice, TextEdit, TextRoot
 from aiplatform.mesh_ide.ports.errors import BadUpdateError
 
 DOCUMENTS_MAX: Final = 64
@@ -105,15 +105,15 @@ class LoroTextEngine:
         splices: Sequence[Splice],
         session: SessionId,
         branch: int,
-    ) -> bytes:
-        """Return the operations of splices, applied in order to the text at ``base``.
+    ) -> TextEdit:
+        """Apply splices in order to the text at ``base``; return what came of it.
 
         Raises:
             BadUpdateError: as ``derive_update``.
             BadEditError: a splice lies outside the text, there are over ``SPLICES_MAX``, the
                 text would grow over its bound, or the branch's tip is not in the base.
         """
-        with self._opened(root, entries, base) as lineage:
+        with self._opened(root, entries, base, is_complete=True) as lineage:
             version = lineage.version_of(base)
             doc = lineage.workspace(version)
             container = doc.get_text(TEXT_CONTAINER)
@@ -125,7 +125,8 @@ class LoroTextEngine:
                     container.delete(splice.position, splice.delete)
                 if splice.insert:
                     container.insert(splice.position, splice.insert)
-            return lineage.finish(doc, peer, before, version)
+            text = container.to_string()
+            return TextEdit(lineage.finish(doc, peer, before, version), text)
 
     def text_at(
         self, root: TextRoot, entries: Iterable[KnownEntry], heads: Sequence[EntryRef]

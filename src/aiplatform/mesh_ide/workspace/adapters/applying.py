@@ -98,16 +98,17 @@ class Batch:
             )
         finally:
             self._folders.close()
-        if plan is not None:
-            self._temp.discard(plan)
-        if self._durable:
-            try:
+        try:
+            self._placer.remove_replaced()
+            if plan is not None:  # after what it names: a crash in between leaves nothing unknown
+                self._temp.discard(plan)
+            if self._durable:
                 sync_filesystem(self._root_fd)
-            except OSError as error:
-                raise UnavailableError(
-                    f"The changes stand in the folder, but the disk failed to keep them for sure "
-                    f"({problem_of(error)}). Check the disk; the folder is looked at again."
-                ) from error
+        except OSError as error:
+            raise UnavailableError(
+                f"The changes stand in the folder, but the disk failed to keep them for sure "
+                f"({problem_of(error)}). Check the disk; the folder is looked at again."
+            ) from error
         return results
 
     def _give_up(
