@@ -130,6 +130,23 @@ class Machine:
                     os.kill(pid, signal.SIGKILL)
 
 
+def _is_gone(pid: int) -> bool:
+    """Return whether a process has ended."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"
+
+
+def wait_gone(pid: int) -> None:
+    """Return when a process has ended."""
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while not _is_gone(pid):
+        assert time.monotonic() < deadline_s, f"process {pid} is still there"
+        time.sleep(0.01)
+
+
 Machines = Callable[[str], Machine]
 
 

@@ -192,6 +192,44 @@ def test_a_folder_that_becomes_read_only_keeps_all_that_comes(tmp_path: Path, mo
     run(work())
 
 
+def test_removals_renames_and_edits_met_by_a_read_only_folder_wait_for_it(
+    tmp_path: Path, mount: Mount
+) -> None:
+    """Also where the node has written there before: it goes on, names each, and does them later."""
+
+    async def work() -> None:
+        disk = mount(tmp_path / "alpha" / "folder", 16 * MIB)
+        files = {f"{name}.txt": f"{name}\n" for name in ("edited", "removed", "renamed")}
+        files["d/last.txt"] = "the only one of its folder\n"
+        async with two_nodes(tmp_path, files) as (alpha, beta):
+            beta.write("first.txt", "makes the temporary folder\n")
+            await alpha.shows("first.txt", "makes the temporary folder\n")
+            assert (disk / ".mesh-tmp").is_dir()
+            remount(disk, "ro")
+            failed = alpha.core.workspace.applier.failed
+            (beta.folder / "removed.txt").unlink()
+            await until(lambda: "removed.txt" in failed, lambda: f"it is named: {failed}")
+            beta.write("edited.txt", "edited\nmore\n")
+            (beta.folder / "d" / "last.txt").unlink()
+            (beta.folder / "renamed.txt").rename(beta.folder / "new.txt")
+            await until(
+                lambda: {"edited.txt", "d/last.txt", "new.txt"} <= failed.keys(),
+                lambda: f"each is named: {failed}",
+            )
+            assert all("read-only" in problem for _, problem in failed.values())
+            assert alpha.is_serving
+            alpha.hear()
+            remount(disk, "rw")
+            await alpha.shows("removed.txt", None, 12.0)
+            await alpha.shows("edited.txt", "edited\nmore\n", 12.0)
+            await alpha.shows("new.txt", "renamed\n", 12.0)
+            await alpha.shows("d/last.txt", None, 12.0)
+            await converged(alpha, beta)
+            assert not (disk / "d").exists()
+
+    run(work())
+
+
 def remount(disk: Path, word: str) -> None:
     """Make a disk ``ro`` or ``rw``."""
     subprocess.run(["mount", "-o", f"remount,{word}", str(disk)], check=True)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from tests.integration.machines import Machine, Machines, founded, joined, machines
+from tests.integration.machines import Machine, Machines, founded, joined, machines, wait_gone
 
 __all__ = ["machines"]  # a fixture is found by its name in the module
 
@@ -87,8 +87,10 @@ def test_a_killed_node_goes_on_where_it_was(machines: Machines) -> None:
     beta = joined(machines("beta"), alpha)
     beta.write("a.txt", "one\ntwo\n")
     both(alpha, beta)
-    os.kill(beta.json("status")["pid"], signal.SIGKILL)
-    assert "run `mesh up`" in beta.run("status", code=2).stderr
+    pid = beta.json("status")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    wait_gone(pid)
+    assert "`mesh up` starts it again" in beta.run("status", code=2).stderr
     beta.write("a.txt", "one\ntwo\nthree\n")
     beta.up()
     both(alpha, beta)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import time
 from pathlib import Path
 
 import pytest
 
+from aiplatform.mesh_ide.api import locations as module
+from aiplatform.mesh_ide.api.births import birth_of
 from aiplatform.mesh_ide.api.locations import (
     PLACE_FILE,
     SOCKET_PATH_BYTES_MAX,
@@ -54,7 +59,7 @@ def test_a_workspace_is_found_from_any_folder_in_it(tmp_path: Path) -> None:
         places.find(inner)
 
 
-def test_a_moved_folder_is_known_by_its_inode(tmp_path: Path) -> None:
+def test_a_moved_folder_is_known_by_its_inode_and_birth(tmp_path: Path) -> None:
     """A rename of the folder changes its path only."""
     places = of(tmp_path)
     state = registered(places, tmp_path / "old")
@@ -136,3 +141,115 @@ def test_state_names_are_plain_and_new(tmp_path: Path) -> None:
     names = {places.new_state(name).name for name in ("Räkete / x", "..", "", "rocket", "rocket")}
     assert len(names) == 5
     assert all(name.replace("-", "").isalnum() and name.isascii() for name in names)
+
+
+# --- folders that were moved, and folders that were not ---------------------------------------
+
+
+def renumbered(state: Path, folder: Path) -> None:
+    """Say of a registered folder that it had the number which this one has: the disk reused it."""
+    said = json.loads((state / PLACE_FILE).read_text())
+    found = folder.stat()
+    said |= {"device": found.st_dev, "inode": found.st_ino}
+    (state / PLACE_FILE).write_text(json.dumps(said))
+
+
+def test_a_new_folder_with_a_deleted_ones_number_is_nobodys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Served as the deleted one, its files would be published and the others' count as deleted.
+
+    Planted: told one birth for all folders, the registry does take it for the deleted one.
+    """
+    places = of(tmp_path)
+    state = registered(places, tmp_path / "one")
+    (tmp_path / "one").rmdir()
+    (tmp_path / "two").mkdir()
+    renumbered(state, tmp_path / "two")
+    assert places.at(tmp_path / "two") is None
+    with pytest.raises(NoWorkspaceError, match="No workspace is at or above") as caught:
+        places.find(tmp_path / "two")
+    assert str(tmp_path / "one") not in str(caught.value)
+    place = read_place(state)
+    assert place is not None
+    monkeypatch.setattr(module, "birth_of", lambda _: place.birth_ns)
+    assert places.at(tmp_path / "two") == place
+
+
+def test_a_copy_of_a_folder_is_not_the_folder(tmp_path: Path) -> None:
+    """Neither beside the original nor after it is gone."""
+    places = of(tmp_path)
+    registered(places, tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "two")
+    assert places.at(tmp_path / "two") is None
+    (tmp_path / "one").rmdir()
+    assert places.at(tmp_path / "two") is None
+
+
+def test_a_folder_made_anew_at_its_path_is_served_on(tmp_path: Path) -> None:
+    """A backup that was put back, for example: people name a workspace by its path."""
+    places = of(tmp_path)
+    state = registered(places, tmp_path / "one")
+    (tmp_path / "one").rename(tmp_path / "old")
+    (tmp_path / "one").mkdir()
+    for name in ("one", "old"):
+        found = places.at(tmp_path / name)
+        assert found is not None
+        assert (found.state, found.is_same(tmp_path / name)) == (state, name == "old")
+
+
+def test_a_folder_moved_to_a_path_that_was_anothers_is_its_own(tmp_path: Path) -> None:
+    """What is proven goes before what is only named so."""
+    places = of(tmp_path)
+    states = [registered(places, tmp_path / name) for name in ("one", "two")]
+    for moved, gone in ((0, 1), (1, 0)):
+        old, new = (tmp_path / ("one", "two")[i] for i in (moved, gone))
+        new.rmdir()
+        old.rename(new)
+        found = places.find(new)
+        assert found.state == states[moved]
+        write_place(found.state, new, "rocket", "laptop")
+        found = places.find(new)
+        assert found.state == states[moved]
+        new.rename(old)
+        write_place(states[moved], old, "rocket", "laptop")
+        new.mkdir()
+        write_place(states[gone], new, "rocket", "laptop")
+
+
+def test_without_births_a_moved_folder_is_not_guessed_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk that does not tell, and of a state that an older version wrote."""
+    places = of(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "birth_of", lambda _: 0)
+        state = registered(places, tmp_path / "one")
+    (tmp_path / "one").rename(tmp_path / "two")
+    with pytest.raises(NoWorkspaceError, match="put it back to") as caught:
+        places.find(tmp_path / "two")
+    assert str(tmp_path / "one") in str(caught.value)
+    (tmp_path / "one").symlink_to(tmp_path / "two")  # the ways that the message names
+    for name in ("one", "two"):
+        assert places.find(tmp_path / name).state == state
+    (tmp_path / "one").unlink()
+    (tmp_path / "two").rename(tmp_path / "one")
+    assert places.find(tmp_path / "one").state == state
+
+
+def test_a_birth_stays_through_renames_and_is_no_other_folders(tmp_path: Path) -> None:
+    """As the disk keeps it; nothing is known of a folder that is not there."""
+    births = set()
+    for _ in range(3):
+        (tmp_path / "a").mkdir()
+        born = birth_of(tmp_path / "a")
+        (tmp_path / "a").rename(tmp_path / "b")
+        (tmp_path / "b" / "file").touch()
+        os.utime(tmp_path / "b", (1, 1))
+        assert birth_of(tmp_path / "b") == born
+        births.add(born)
+        shutil.rmtree(tmp_path / "b")
+        time.sleep(0.02)  # two ticks of the slowest clock that stamps files
+    assert len(births) == 3
+    assert 0 not in births
+    assert birth_of(tmp_path / "a") == 0

@@ -82,3 +82,20 @@ def test_a_node_without_a_folder_has_no_unit(tmp_path: Path) -> None:
     """There is nothing to name to `mesh up`."""
     with pytest.raises(NoFolderError, match="no folder"):
         unit_of(Place(tmp_path / "rocket-1", None, "rocket", "laptop"))
+
+
+def test_settings_of_the_node_that_are_set_are_carried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service inherits nothing from the shell that installed it."""
+    monkeypatch.setenv("MESH_PORT", "7399")
+    monkeypatch.setenv("MESH_RELAY", "https://relay.example/?a=50%")
+    monkeypatch.delenv("MESH_LISTEN", raising=False)
+    monkeypatch.setenv("MESH_FOLDER", "/elsewhere")
+    unit, text = unit_of(place(tmp_path, "/home/ada/rocket"))
+    assert 'Environment="MESH_PORT=7399"\n' in text
+    assert 'Environment="MESH_RELAY=https://relay.example/?a=50%%"\n' in text
+    assert "MESH_LISTEN" not in text
+    assert "/elsewhere" not in text
+    done = verified(tmp_path, unit.name, text)
+    assert (done.returncode, done.stderr) == (0, "")

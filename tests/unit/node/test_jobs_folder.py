@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
+
 from aiplatform.mesh_ide.model.enums import FileMode
+from aiplatform.mesh_ide.model.errors import UnavailableError
 from aiplatform.mesh_ide.node.jobs_folder import HintedContents
-from aiplatform.mesh_ide.ports.filetree import FileWrite, WriteOutcome
+from aiplatform.mesh_ide.ports.filetree import Contents, FileWrite, WriteOutcome, WriteResult
 from aiplatform.mesh_ide.ports.jobs import (
     ApplyWrites,
     BlobSource,
@@ -178,3 +183,24 @@ def test_hints_do_not_replace_what_the_caller_knows() -> None:
     assert ports.cache.get(blob("two")) == b"two"
     hinted.forget(blob("two"))
     assert ports.cache.get(blob("two")) is None
+
+
+def test_a_disk_that_fails_at_the_end_of_a_change_is_a_result(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An exception of a job would end the node; what took place is found when it is tried again."""
+    ports = Ports()
+    do = ports.tree.apply
+
+    def fail(writes: Sequence[FileWrite], contents: Contents) -> tuple[WriteResult, ...]:
+        do(writes, contents)
+        raise UnavailableError("the disk failed to keep them for sure")
+
+    monkeypatch.setattr(ports.tree, "apply", fail)
+    ports.contents.keep(blob("text"), b"text")
+    first = apply(ports, place("a", "text"))
+    assert [result.outcome for result in first.results] == [WriteOutcome.FAILED]
+    assert "failed to keep" in str(first.results[0].problem)
+    monkeypatch.undo()
+    again = apply(ports, place("a", "text"))
+    assert [result.outcome for result in again.results] == [WriteOutcome.APPLIED]

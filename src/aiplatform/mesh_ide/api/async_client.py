@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from aiplatform.mesh_ide.api.client import NodeWentAwayError, NotServedError
+from aiplatform.mesh_ide.api.client import not_served, went_away
 from aiplatform.mesh_ide.api.control import (
     LENGTH,
     Answer,
@@ -36,16 +36,20 @@ ITEMS_WAITING_MAX: Final = 4096
 """A stream's reader that is slower than this holds up its connection, and so the node's sending."""
 
 _decoder: Final[msgspec.msgpack.Decoder[FromServer]] = msgspec.msgpack.Decoder(FromServer)
-_WENT_AWAY: Final = "The node stopped before it answered: see its log, then run `mesh up` again"
 
 
 class AsyncControlClient:
     """One connection, pipelined: every ``call`` may be awaited at the same time as others."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pid: int
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        pid: int,
+        state: Path | None = None,
     ) -> None:
         """Join the parts; use ``connect``."""
+        self._state = state
         self._reader = reader
         self._writer = writer
         self.pid = pid
@@ -56,21 +60,26 @@ class AsyncControlClient:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, path: Path) -> AsyncIterator[AsyncControlClient]:
+    async def connect(
+        cls, path: Path, state: Path | None = None
+    ) -> AsyncIterator[AsyncControlClient]:
         """Connect to a serving node for the time of the context.
 
+        Args:
+            path: the node's control socket.
+            state: its state directory, where it is known how its last run ended.
+
         Raises:
-            NotServedError: nobody answers there.
+            NotServedError: nobody answers there; says so if the node died.
         """
         try:
             reader, writer = await asyncio.open_unix_connection(str(path))
             first = await _receive(reader)
         except (OSError, asyncio.IncompleteReadError) as error:
-            message = "Nobody serves this workspace: run `mesh up` (or `mesh up --detach`) first"
-            raise NotServedError(message) from error
+            raise not_served(state) from error
         if not isinstance(first, Welcome):
             raise ControlFrameError("the node did not greet: `mesh down`, then up")
-        client = cls(reader, writer, first.pid)
+        client = cls(reader, writer, first.pid, state)
         async with asyncio.TaskGroup() as tasks:
             receiving = tasks.create_task(client._receive_all())
             try:
@@ -119,7 +128,7 @@ class AsyncControlClient:
 
     def _send(self, request: Ask[A], timeout_s: float | None) -> int:
         if self._is_over:
-            raise NodeWentAwayError(_WENT_AWAY)
+            raise went_away(self._state)
         self._next += 1
         frame = called(self._next, request, timeout_s)
         self._writer.write(frame)
@@ -139,7 +148,7 @@ class AsyncControlClient:
             self._is_over = True
             for answered in self._calls.values():
                 if not answered.done():
-                    answered.set_exception(NodeWentAwayError(_WENT_AWAY))
+                    answered.set_exception(went_away(self._state))
             for waiting in self._streams.values():
                 if waiting.full():
                     waiting.get_nowait()  # the end must be heard

@@ -6,6 +6,7 @@ Programs on an event loop use ``api.async_client``.
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,8 @@ CONNECT_TIMEOUT_S: Final = 5.0
 GRACE_S: Final = 5.0
 """The node ends a call after its stated time; this much later the caller stops listening."""
 
+NOBODY: Final = "Nobody serves this workspace: run `mesh up` (or `mesh up --detach`) first"
+
 A = TypeVar("A", bound=Struct)
 Streamed = TypeVar("Streamed", bound=Struct)
 
@@ -44,19 +47,65 @@ class NotServedError(LocalError):
     """No node serves this folder now."""
 
 
+class NodeDiedError(NotServedError):
+    """The node that served this folder ended without being asked to."""
+
+    code = "node-died"
+
+
 class NodeWentAwayError(UnavailableError):
     """The node stopped while it was being asked."""
+
+
+def not_served(state: Path | None, nobody: str = NOBODY) -> NotServedError:
+    """Return the error of a folder that nobody serves; a node that died is told with its log.
+
+    Args:
+        state: the node's state directory, if it is known.
+        nobody: what to say where the last run ended as it should.
+    """
+    from aiplatform.mesh_ide.api.last_run import last_run  # noqa: PLC0415 - for failures alone
+
+    run = None if state is None else last_run(state)
+    if run is None:
+        return NotServedError(nobody)
+    if run.is_running:
+        return NotServedError(
+            f"The node is starting or stopping (process {run.pid}): try again in a moment"
+        )
+    what = "The node ended unexpectedly" if run.is_of_this_boot else "The machine restarted"
+    seen = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.seen_s))
+    reason = f": {''.join(c for c in run.reason if c.isprintable())}" if run.reason else ""
+    log = f"its log: {run.log}; " if run.log else ""
+    return NodeDiedError(f"{what} (node last seen {seen}){reason}; {log}`mesh up` starts it again")
+
+
+def went_away(state: Path | None) -> NodeWentAwayError:
+    """Return the error of a node that was there a moment ago; names its log, if it has one."""
+    from aiplatform.mesh_ide.api.last_run import last_run  # noqa: PLC0415 - as above
+
+    run = None if state is None else last_run(state)
+    log = f": see its log {run.log}" if run is not None and run.log else ""
+    return NodeWentAwayError(f"The node stopped before it answered{log}; `mesh up` starts it again")
 
 
 class ControlClient:
     """One connection to a serving node; one call at a time. Use as a context manager."""
 
-    def __init__(self, path: Path, *, timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+    def __init__(
+        self, path: Path, state: Path | None = None, *, timeout_s: float = CONNECT_TIMEOUT_S
+    ) -> None:
         """Connect.
 
+        Args:
+            path: the node's control socket.
+            state: its state directory, where it is known how its last run ended.
+            timeout_s: for connecting.
+
         Raises:
-            NotServedError: nobody answers there.
+            NotServedError: nobody answers there; says so if the node died.
         """
+        self._state = state
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.settimeout(timeout_s)
         try:
@@ -64,8 +113,7 @@ class ControlClient:
             first = self._receive()
         except (OSError, NodeWentAwayError) as error:
             self._socket.close()
-            message = "Nobody serves this workspace: run `mesh up` (or `mesh up --detach`) first"
-            raise NotServedError(message) from error
+            raise not_served(state) from error
         if not isinstance(first, Welcome) or first.protocol != PROTOCOL:
             self._socket.close()
             message = "The node that serves this folder is of another version: `mesh down`, then up"
@@ -133,7 +181,7 @@ class ControlClient:
         try:
             self._socket.sendall(frame)
         except OSError as error:
-            raise NodeWentAwayError(_WENT_AWAY) from error
+            raise went_away(self._state) from error
         return self._next
 
     def _receive(self) -> FromServer:
@@ -152,12 +200,9 @@ class ControlClient:
                 message = "The node does not answer: see its log, or stop it with `mesh down`"
                 raise TimedOutError(message) from None
             except OSError as error:
-                raise NodeWentAwayError(_WENT_AWAY) from error
+                raise went_away(self._state) from error
             if not piece:
-                raise NodeWentAwayError(_WENT_AWAY)
+                raise went_away(self._state)
             pieces.append(piece)
             count -= len(piece)
         return b"".join(pieces)
-
-
-_WENT_AWAY: Final = "The node stopped before it answered: see its log, then run `mesh up` again"

@@ -4,6 +4,8 @@ Follows the XDG Base Directory Specification. State lies outside the working fol
 ``git clean -fdx`` cannot harm it::
 
     $XDG_STATE_HOME/mesh/<node>/place.json   which folder this node keeps
+    $XDG_STATE_HOME/mesh/<node>/run.json     its run, see ``last_run``
+    $XDG_STATE_HOME/mesh/<node>/mesh.log     what happened, if it serves in the background
     $XDG_STATE_HOME/mesh/<node>/...          its key and its store
     $XDG_RUNTIME_DIR/mesh/<short>.sock       its control socket while it serves
     $XDG_CONFIG_HOME/mesh/user.key           the person's key
@@ -25,6 +27,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from aiplatform.mesh_ide.api.births import birth_of
 from aiplatform.mesh_ide.model.errors import LocalError, UnavailableError
 
 PLACE_FILE: Final = "place.json"
@@ -57,6 +60,7 @@ class Place(Struct, frozen=True):
         node: the node's name.
         device: of the folder when it was registered.
         inode: of the folder then: how a folder that was moved is found again.
+        birth_ns: when the folder was made: proof that it is the same one; 0: not known.
     """
 
     state: Path
@@ -65,11 +69,27 @@ class Place(Struct, frozen=True):
     node: str
     device: int = 0
     inode: int = 0
+    birth_ns: int = 0
 
     @property
     def name(self) -> str:
         """Return the name of the state directory, which names the node on this machine."""
         return self.state.name
+
+    def is_same(self, folder: Path) -> bool:
+        """Return whether this is proven to be the very folder that was registered.
+
+        Inode numbers are given again: without the same birth another folder would be served, and
+        what is not in it would count as deleted.
+        """
+        return self._has_inode(folder) and 0 != self.birth_ns == birth_of(folder)
+
+    def may_be(self, folder: Path) -> bool:
+        """Return whether it has the number of what was registered, and nothing tells more."""
+        return self._has_inode(folder) and (not self.birth_ns or not birth_of(folder))
+
+    def _has_inode(self, folder: Path) -> bool:
+        return identity_of(folder) == (self.device, self.inode)
 
 
 class Locations(Struct, frozen=True):
@@ -133,30 +153,38 @@ class Locations(Struct, frozen=True):
     def find(self, start: Path) -> Place:
         """Return the node that keeps the workspace at or above a folder.
 
-        A folder that was moved is known by its inode.
+        A folder that was moved is known by its inode and its birth.
 
         Raises:
             NoWorkspaceError: none does; says what to do.
         """
         places = list(self.places())
         for folder in (start, *start.parents):
-            identity = identity_of(folder)
-            if identity is None:
-                continue
-            for place in places:
-                if identity == (place.device, place.inode) or place.folder == folder:
-                    return place
+            place = _keeper(folder, places)
+            if place is not None:
+                return place
         raise NoWorkspaceError(_nothing_here(start, places))
 
     def at(self, folder: Path) -> Place | None:
         """Return the node that keeps exactly this folder."""
-        identity = identity_of(folder)
-        for place in self.places():
-            if place.folder == folder or (
-                identity is not None and identity == (place.device, place.inode)
-            ):
-                return place
+        return _keeper(folder, list(self.places()))
+
+
+def _keeper(folder: Path, places: list[Place]) -> Place | None:
+    """Return the node of this folder: the one it is proven to be of before one of its path."""
+    here = identity_of(folder)
+    if here is None:
         return None
+    named = [
+        place
+        for place in places
+        if place.folder == folder
+        or (place.folder is not None and identity_of(place.folder) == here)  # through a link
+    ]
+    moved = [place for place in places if place not in named and place.is_same(folder)]
+    if len(named) > 1:  # a folder was moved to a path that had been another one's
+        moved += [place for place in named if place.is_same(folder)]
+    return next(iter((*moved, *named)), None)
 
 
 def _nothing_here(start: Path, places: list[Place]) -> str:
@@ -167,7 +195,15 @@ def _nothing_here(start: Path, places: list[Place]) -> str:
                 "back and run `mesh up`, or if it was moved, run it in its new place; what was "
                 f"acknowledged is kept in {place.state}."
             )
-    others = [str(place.folder) for place in places if place.folder is not None]
+        doubtful = next((f for f in (start, *start.parents) if place.may_be(f)), None)
+        if doubtful is not None:
+            return (
+                f"Nothing tells whether {doubtful} is the folder of the workspace "
+                f"{place.workspace}, moved, or a new one. If it was moved: put it back to "
+                f"{place.folder} and run `mesh up` there (or leave a link to it there). If it is "
+                "new: `mesh init`, or `mesh join TICKET DIR`"
+            )
+    others = [str(p.folder) for p in places if p.folder is not None and identity_of(p.folder)]
     name = f"name one with -C ({', '.join(others[:5])}), " if others else ""
     return (
         f"No workspace is at or above {start}: {name}begin one with `mesh init`, or join one with "
@@ -215,6 +251,7 @@ def read_place(state: Path) -> Place | None:
             str(said["node"]),
             int(said["device"]),
             int(said["inode"]),
+            int(said.get("birth_ns", 0)),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -227,7 +264,8 @@ def write_place(state: Path, folder: Path | None, workspace: str, node: str) -> 
         PlaceUnwritableError: the disk says no.
     """
     device, inode = (identity_of(folder) if folder is not None else None) or (0, 0)
-    place = Place(state, folder, workspace, node, device, inode)
+    birth_ns = birth_of(folder) if folder is not None else 0
+    place = Place(state, folder, workspace, node, device, inode, birth_ns)
     said = {
         "version": _VERSION,
         "folder": "" if folder is None else str(folder),
@@ -235,6 +273,7 @@ def write_place(state: Path, folder: Path | None, workspace: str, node: str) -> 
         "node": node,
         "device": device,
         "inode": inode,
+        "birth_ns": birth_ns,
     }
     new = state / f"{PLACE_FILE}.new"
     try:

@@ -8,6 +8,7 @@ rename from another machine took the file away. Such a folder is refused before 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -40,7 +41,8 @@ def is_case_sensitive(folder: Path) -> bool:
     try:
         return not os.path.lexists(probe.with_name(probe.name.upper()))
     finally:
-        probe.rmdir()
+        with contextlib.suppress(OSError):  # the disk became read-only within microseconds
+            probe.rmdir()
 
 
 def check_case(folder: Path) -> None:

@@ -2,7 +2,8 @@
 
 The starter runs this module in a session of its own and reads one line from a pipe: that the node
 is ready, or why it is not. ``mesh up --detach`` therefore returns when the node serves, and not
-before. No pid file: the store's lock and the socket's kernel credentials tell who serves.
+before. No pid file: the store's lock and the socket's kernel credentials tell who serves; how the
+last run ended is told by ``api.last_run``.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Started(Struct, frozen=True):
     node: str = ""
     folder: str = ""
     addresses: tuple[str, ...] = ()
+    log: str = ""
     problem: str = ""
     exit_code: int = 0
 
@@ -190,8 +192,11 @@ def main(arguments: list[str]) -> int:
         log.error("%s", error)  # noqa: TRY400 - foreseen: its message says it all
         answer(Started(os.getpid(), problem=str(error), exit_code=error.exit_code))
         return error.exit_code
-    except BaseException:
+    except BaseException as error:
+        from aiplatform.mesh_ide.cli.serve import reason_of  # noqa: PLC0415 - as in ``_serve``
+
         log.exception("the node ended by a defect")
+        log.critical("the node ended unexpectedly: %s", safe(reason_of(error)))
         raise
     log.info("stopped")
     return 0
@@ -207,16 +212,25 @@ def _serve(
     if place is None:
         raise DaemonFailedError(f"{state} is no node's state: run `mesh init` or `mesh join`")
     port, listen, relay = arguments
+    written = str(state / LOG_FILE)
 
     def ready(serving: serve.Ready) -> None:
         log.info("serving %s as %s at %s", serving.folder, serving.node, serving.addresses)
         answer(
-            Started(serving.pid, serving.workspace, serving.node, serving.folder, serving.addresses)
+            Started(
+                serving.pid,
+                serving.workspace,
+                serving.node,
+                serving.folder,
+                serving.addresses,
+                written,
+            )
         )
 
     journal = Journal(log)
+    options = serve.ServeOptions(int(port), listen, relay, written)
     try:
-        serve.run(place, serve.ServeOptions(int(port), listen, relay), ready, journal.tell)
+        serve.run(place, options, ready, journal.tell)
     finally:
         journal.flush()
 

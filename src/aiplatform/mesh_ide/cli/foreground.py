@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from pathlib import Path
 
 from aiplatform.mesh_ide.api.locations import Place, identity_of
@@ -21,10 +22,17 @@ from aiplatform.mesh_ide.cli.serve import (
     ServeOptions,
     already_served,
     find_moved,
+    is_remade,
+    reason_of,
     run,
 )
+from aiplatform.mesh_ide.model.errors import MeshIDEError
 from aiplatform.mesh_ide.ports.errors import RootMissingError
 from aiplatform.mesh_ide.server.control import server_pid
+
+
+class NodeFailedError(MeshIDEError):
+    """A defect ended the node; its traceback was printed."""
 
 
 def up(
@@ -44,23 +52,14 @@ def up(
     """
     port, listen, relay = options
     listen_of(listen)
-    pid = server_pid(locations().socket(place.state))
-    root = root_around(place, folder)
-    if pid is not None:
-        raise already_served(place, pid, root)
-    place = find_moved(place, root)
-    if place.folder is not None and identity_of(place.folder) is None:
-        raise RootMissingError(
-            f"the folder {place.folder} of the workspace {place.workspace} is gone: bring it back "
-            f"first, or if it was moved, `mesh up` in its new place. What was acknowledged is kept "
-            f"in {place.state}"
-        )
+    place = _to_serve(place, folder)
     if detach:
         started = daemon.start(place, [str(port), listen, relay])
         if as_json:
             print_json("up", started)
         else:
             print_text(_line(started.folder, started.node, started.addresses, started.pid))
+            note(f"Stop with `mesh down`. Its log: {safe(started.log)}")
         return
 
     def ready(serving: Ready) -> None:
@@ -74,8 +73,37 @@ def up(
         if kind != "files":
             note(f"{kind}: {safe(text)}")
 
-    run(place, ServeOptions(port, listen, relay), ready, tell)
+    try:
+        run(place, ServeOptions(port, listen, relay), ready, tell)
+    except MeshIDEError:
+        raise
+    except Exception as error:
+        traceback.print_exc()
+        raise NodeFailedError(f"the node ended unexpectedly: {reason_of(error)}") from error
     sys.stderr.flush()
+
+
+def _to_serve(place: Place, folder: Path) -> Place:
+    """Return the node with its folder where that stands now."""
+    pid = server_pid(locations().socket(place.state))
+    root = root_around(place, folder)
+    if pid is not None:
+        raise already_served(place, pid, root)
+    place = find_moved(place, root)
+    if place.folder is None:
+        return place
+    if identity_of(place.folder) is None:
+        raise RootMissingError(
+            f"the folder {place.folder} of the workspace {place.workspace} is gone: bring it back "
+            f"first, or if it was moved, `mesh up` in its new place. What was acknowledged is kept "
+            f"in {place.state}"
+        )
+    if is_remade(place, place.folder):
+        note(
+            f"{safe(str(place.folder))} is not the folder that was served last: what it lacks "
+            "counts as deleted, what differs as edited (`mesh history` keeps every version)"
+        )
+    return place
 
 
 def _line(folder: str, node: str, addresses: tuple[str, ...], pid: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import getpass
 import os
 import secrets
@@ -15,7 +16,8 @@ from typing import Final
 
 from aiplatform.mesh_ide.api.locations import Locations, NoWorkspaceError, Place, write_place
 from aiplatform.mesh_ide.cli.casing import CaseInsensitiveError, check_case
-from aiplatform.mesh_ide.cli.output import locations, note
+from aiplatform.mesh_ide.cli.output import locations, note, root_around
+from aiplatform.mesh_ide.cli.serve import is_moved
 from aiplatform.mesh_ide.identity.keystore import KeyKind, read_or_create_key
 from aiplatform.mesh_ide.identity.records import NAME_CHARS_MAX, clean_name
 from aiplatform.mesh_ide.identity.tickets import TICKET_CHARS_MAX, Ticket, parse
@@ -23,6 +25,7 @@ from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import Listen
 from aiplatform.mesh_ide.model.enums import NodeType
 from aiplatform.mesh_ide.model.errors import LocalError, NotPermittedError, UnavailableError
 from aiplatform.mesh_ide.node.founding import create_workspace, join_workspace
+from aiplatform.mesh_ide.ports.errors import AddressInUseError
 
 _PENDING: Final = "pending"
 """In a state directory that asked to join and had no answer yet: the ticket's id."""
@@ -104,10 +107,12 @@ def _checked_folder(places: Locations, folder: Path) -> Path:
     except NoWorkspaceError:
         pass
     else:
-        where = "it is" if found.folder == folder else f"it lies in {found.folder}, which is"
+        root = root_around(found, folder)
+        where = "it is" if root == folder else f"it lies in {root}, which is"
+        moved = f", moved from {found.folder}" if is_moved(found, root) else ""
         raise FolderTakenError(
             f"{folder} cannot be made a workspace: {where} the workspace {found.workspace} "
-            "already (`mesh up` serves it)"
+            f"already{moved} (`mesh up` serves it)"
         )
     for place in places.places():
         if place.folder is not None and place.folder.is_relative_to(folder):
@@ -159,11 +164,16 @@ def join(  # noqa: PLR0913 - what people say of a newcomer
     kind: str,
     *,
     listen: str,
+    port: int,
     timeout_s: float,
 ) -> Place:
     """Redeem a ticket; return the new node.
 
     A join that was interrupted goes on with the same key, so that its ticket is not lost.
+
+    Raises:
+        AddressInUseError: the port it is to be served at (0: any) is taken; the ticket is not
+            used up.
     """
     places = locations()
     ticket = parse(sys.stdin.read(TICKET_CHARS_MAX) if text == "-" else text)
@@ -171,6 +181,7 @@ def join(  # noqa: PLR0913 - what people say of a newcomer
     node_name = clean_name(name or host_name())
     reach = listen_of(listen)
     folder = Path(os.path.normpath(start / (directory or _folder_name(ticket))))
+    _check_port(reach, port)
     existed = folder.exists()
     _checked_folder(places, folder)
     user = read_or_create_key(places.user_key, KeyKind.USER, secrets.token_bytes(32))
@@ -203,6 +214,25 @@ def join(  # noqa: PLR0913 - what people say of a newcomer
     place = write_place(state, folder, ticket.workspace_name, node_name)
     (state / _PENDING).unlink(missing_ok=True)
     return place
+
+
+def _check_port(listen: Listen, port: int) -> None:
+    """Find out whether a node could be served at a port, before its ticket is used up.
+
+    Raises:
+        AddressInUseError: another program has it.
+    """
+    for family, host in zip((socket.AF_INET, socket.AF_INET6), listen.value, strict=True):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe:
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind((host.strip("[]"), port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                message = f"UDP port {port} is taken by another program: choose another with --port"
+                raise AddressInUseError(message) from error
+            # No IPv6 here, for example: whatever else hinders is told when it is served.
 
 
 def _folder_name(ticket: Ticket) -> str:

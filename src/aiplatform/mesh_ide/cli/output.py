@@ -75,7 +75,7 @@ def connect(word: str) -> ControlClient:
         NotServedError: nobody serves it.
     """
     place = place_of(word)
-    return ControlClient(locations().socket(place.state))
+    return ControlClient(locations().socket(place.state), place.state)
 
 
 def inside(word: str, path: str) -> str:
@@ -106,10 +106,12 @@ def inside_new(word: str, path: str) -> str:
 def root_around(place: Place, start: Path) -> Path | None:
     """Return where a workspace's folder stands, as seen from a folder in it.
 
-    By its inode: it may have been moved, or be reached through a link.
+    It may have been moved, or be reached through a link.
     """
+    standing = None if place.folder is None else identity_of(place.folder)
     for candidate in (start, *start.parents):
-        if identity_of(candidate) == (place.device, place.inode):
+        is_linked = standing is not None and identity_of(candidate) == standing
+        if is_linked or place.is_same(candidate):
             return candidate
     return place.folder
 

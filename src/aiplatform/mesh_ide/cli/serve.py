@@ -12,7 +12,9 @@ from typing import Final
 
 from msgspec import Struct
 
+from aiplatform.mesh_ide.api.births import birth_of
 from aiplatform.mesh_ide.api.happenings import Happenings
+from aiplatform.mesh_ide.api.last_run import SEEN_EVERY_S, RunMark
 from aiplatform.mesh_ide.api.locations import Place, identity_of, write_place
 from aiplatform.mesh_ide.api.operations import Operations
 from aiplatform.mesh_ide.api.subjects import Subjects
@@ -20,7 +22,7 @@ from aiplatform.mesh_ide.cli.casing import check_case
 from aiplatform.mesh_ide.cli.output import locations
 from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import Listen
 from aiplatform.mesh_ide.model.errors import MeshIDEError
-from aiplatform.mesh_ide.node.boot import open_node
+from aiplatform.mesh_ide.node.boot import ServingNode, open_node
 from aiplatform.mesh_ide.node.settings import move_folder
 from aiplatform.mesh_ide.server.control import AlreadyServedError, ControlServer, server_pid
 from aiplatform.mesh_ide.storage.errors import StateInUseError
@@ -30,11 +32,19 @@ STOP_GRACE_S: Final = 0.2
 
 
 class ServeOptions(Struct, frozen=True):
-    """How to serve. ``port`` -1: the one it had, or the next free one."""
+    """How to serve.
+
+    Attributes:
+        port: UDP port for links; 0: any, -1: the one it had, or the next free one.
+        listen: the name of a ``Listen``.
+        relay: URL of a relay, or empty.
+        log: the file that tells what happens, empty if there is none.
+    """
 
     port: int = -1
     listen: str = "everywhere"
     relay: str = ""
+    log: str = ""
 
 
 class Ready(Struct, frozen=True):
@@ -52,10 +62,22 @@ Tell = Callable[[str, str], None]
 
 
 def is_moved(place: Place, folder: Path | None) -> bool:
-    """Return whether a node's folder stands somewhere else now than when it was registered."""
-    if folder is None or folder == place.folder:
+    """Return whether a node's folder stands somewhere else now than when it was registered.
+
+    Proven, even where another folder was made in its old place by now.
+    """
+    if folder is None or place.folder is None or folder == place.folder:
         return False
-    return place.folder is None or identity_of(place.folder) is None
+    return identity_of(place.folder) != identity_of(folder) and place.is_same(folder)
+
+
+def is_remade(place: Place, folder: Path) -> bool:
+    """Return whether another folder was put where a node's folder was, a backup for example.
+
+    By the birth alone: device numbers of one and the same disk change with a restart.
+    """
+    birth_ns = birth_of(folder)
+    return birth_ns not in {0, place.birth_ns} and place.birth_ns != 0
 
 
 def find_moved(place: Place, folder: Path | None) -> Place:
@@ -102,6 +124,32 @@ async def serve(
         )
     except StateInUseError as error:
         raise AlreadyServedError(str(error), 0) from error
+    mark = RunMark(place.state, options.log)
+    is_serving = False
+
+    def served(serving: Ready) -> None:
+        nonlocal is_serving
+        is_serving = True
+        ready(serving)
+
+    try:
+        await _serve(place, node, socket, stopping, mark, served, tell)
+    except BaseException as error:
+        # Before it served, whoever started it is told.
+        mark.fail(reason_of(error)) if is_serving else mark.end()
+        raise
+    mark.end()
+
+
+async def _serve(  # noqa: PLR0913 - the parts of a process that serves
+    place: Place,
+    node: ServingNode,
+    socket: Path,
+    stopping: asyncio.Event,
+    mark: RunMark,
+    ready: Callable[[Ready], None],
+    tell: Tell,
+) -> None:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(node.stop)
         await node.start()
@@ -122,16 +170,22 @@ async def serve(
             )
         )
         async with asyncio.TaskGroup() as tasks:
-            telling = tasks.create_task(_tell(subjects, tell))
+            beside = (tasks.create_task(_tell(subjects, tell)), tasks.create_task(_be_seen(mark)))
             running = tasks.create_task(node.wait())
             stopped = tasks.create_task(stopping.wait())
             await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            telling.cancel()
-            stopped.cancel()
+            for task in (*beside, stopped):
+                task.cancel()
             if stopping.is_set():
                 await asyncio.sleep(STOP_GRACE_S)
                 await control.stop()
                 await node.stop()
+
+
+async def _be_seen(mark: RunMark) -> None:
+    while True:
+        await asyncio.sleep(SEEN_EVERY_S)
+        mark.seen()
 
 
 def _pid() -> int:
@@ -169,6 +223,13 @@ def single(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
         error = error.exceptions[0]
     return error
+
+
+def reason_of(error: BaseException) -> str:
+    """Return in one line what ended a node."""
+    error = single(error)
+    said = " ".join(str(error).split())
+    return said if isinstance(error, MeshIDEError) else f"{type(error).__name__}: {said}"
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

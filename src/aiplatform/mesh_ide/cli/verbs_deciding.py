@@ -35,7 +35,7 @@ def conflicts(
     folder: FolderOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List what needs a decision: versions that no merge can join, several files of one name."""
+    """List what needs a decision. Versions that no merge can join, several files of one name."""
     with connect(folder) as node:
         answer = node.call(requests.AskConflicts())
         barrier = "" if as_json or not answer.conflicts else _barrier(node)
@@ -77,7 +77,7 @@ def resolve(
     folder: FolderOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Keep one side of a conflict; the other one stays in the history, or in the recovery bin."""
+    """Keep one side of a conflict. The other one stays in the history, or in the recovery bin."""
     with connect(folder) as node:
         answer = node.call(
             requests.AskResolve(inside(folder, path), side, inside(folder, to) if to else "")
@@ -91,7 +91,7 @@ def resolve(
 
 @app.command("held", epilog="Example: mesh held")
 def held(*, folder: FolderOption = "", as_json: JsonOption = False) -> None:
-    """List local changes that wait for your word before they leave this machine."""
+    """List local changes that wait for your word to leave."""
     with connect(folder) as node:
         answer = node.call(requests.AskHeld())
     print_json("held", answer) if as_json else print_text(present.held(answer))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from aiplatform.mesh_ide.api import answers, requests
-from aiplatform.mesh_ide.api.client import NotServedError
+from aiplatform.mesh_ide.api.client import NodeDiedError, NotServedError
 from aiplatform.mesh_ide.api.locations import NoWorkspaceError
 from aiplatform.mesh_ide.cli import present
 from aiplatform.mesh_ide.cli.options import FolderOption, JsonOption
@@ -26,7 +26,7 @@ class UnhealthyError(MeshIDEError):
 
 @app.command("doctor", epilog="Example: mesh doctor")
 def doctor(*, folder: FolderOption = "", as_json: JsonOption = False) -> None:
-    """Tell what is wrong with this machine's set-up, and how to mend it."""
+    """Tell what is wrong with this set-up, and how to mend it."""
     from aiplatform.mesh_ide.cli import checking  # noqa: PLC0415 - imports a whole node
 
     found: list[answers.Check] = []
@@ -37,7 +37,8 @@ def doctor(*, folder: FolderOption = "", as_json: JsonOption = False) -> None:
     except NoWorkspaceError as error:
         found.extend((answers.Check("workspace", "warning", str(error)), *checking.machine()))
     except NotServedError as error:
-        found.extend((answers.Check("node", "warning", str(error)), *checking.machine()))
+        state = "problem" if isinstance(error, NodeDiedError) else "warning"
+        found.extend((answers.Check("node", state, str(error)), *checking.machine()))
     answer = answers.Checks(tuple(found))
     print_json("doctor", answer) if as_json else print_text(present.checks(answer))
     problems = [check.name for check in found if check.state == "problem"]

@@ -64,7 +64,7 @@ def history(
     folder: FolderOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List every version of a file, and who wrote it; the newest first."""
+    """List every version of a file, and who wrote it. The newest comes first."""
     with connect(folder) as node:
         request = requests.AskHistory(inside(folder, path), limit, with_edits)
         answer = node.call(request)
@@ -117,7 +117,7 @@ def restore(  # noqa: PLR0913 - one argument an option
     folder: FolderOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a deleted file or an older version back, as a new version.
+    """Bring back a deleted file, or an older version as a new one.
 
     A folder (docs/, with the slash) brings back every deleted file in it; `.` is the current
     folder, `/` the whole workspace. What stands in the folder now is left as it is.

@@ -123,7 +123,10 @@ def sync(
     folder: FolderOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Look at the folder now, and dial everybody; with --wait until all have everything."""
+    """Look at the folder now, and dial everybody.
+
+    With --wait it returns when all have everything.
+    """
     last: answers.SyncProgress | None = None
     request = requests.AskSync(wait=wait, only_online=only_online)
     with connect(folder) as node:

@@ -29,6 +29,9 @@ app.add_typer(_service, name="service", help="Start a node with your session (sy
 
 _SYSTEMCTL_TIMEOUT_S: Final = 30.0
 
+_KEPT: Final = ("XDG_STATE_HOME", "XDG_CONFIG_HOME", "MESH_PORT", "MESH_LISTEN", "MESH_RELAY")
+"""Settings of ``mesh up`` that a service would not inherit from who installs it."""
+
 _UNIT: Final = """\
 [Unit]
 Description=Mesh IDE: {title}
@@ -66,8 +69,7 @@ def unit_of(place: Place) -> tuple[Path, str]:
     """Return the path of a node's unit and its text."""
     if place.folder is None:
         raise NoFolderError(f"{place.name} has no folder to serve")
-    names = ("XDG_STATE_HOME", "XDG_CONFIG_HOME")
-    lines = [f"Environment={quoted(f'{n}={os.environ[n]}')}\n" for n in names if n in os.environ]
+    lines = [f"Environment={quoted(f'{n}={os.environ[n]}')}\n" for n in _KEPT if n in os.environ]
     text = _UNIT.format(
         title=f"{place.workspace} in {safe(str(place.folder))}".replace("%", "%%"),
         folder=argument(str(place.folder)),

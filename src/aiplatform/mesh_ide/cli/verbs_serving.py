@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import typer
 
 from aiplatform.mesh_ide.api import requests
-from aiplatform.mesh_ide.api.client import ControlClient, NodeWentAwayError, NotServedError
+from aiplatform.mesh_ide.api.client import ControlClient, NodeWentAwayError, not_served
 from aiplatform.mesh_ide.api.locations import Place
 from aiplatform.mesh_ide.cli.options import FolderOption, JsonOption, TimeoutOption
 from aiplatform.mesh_ide.cli.output import (
@@ -100,7 +100,10 @@ def up(  # noqa: PLR0913 - one argument an option
     folder: FolderOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Serve the workspace around a folder until interrupted, or in the background."""
+    """Serve a workspace, until interrupted or in the background.
+
+    It is the one around the current folder, or around DIR.
+    """
     word = directory or folder
     serve_place(
         place_of(word), folder_of(word), (port, listen, relay), detach=detach, as_json=as_json
@@ -127,7 +130,7 @@ def join(  # noqa: PLR0913 - one argument an option
     folder: FolderOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Become a node of a workspace with a ticket, and serve it as `mesh up` does.
+    """Become a node of a workspace by a ticket, and serve it.
 
     What stands in DIR already is joined with the workspace: equal files are one, different files
     of one name are a conflict that you decide. After the first time `mesh up` is enough.
@@ -135,10 +138,24 @@ def join(  # noqa: PLR0913 - one argument an option
     from aiplatform.mesh_ide.cli import founding  # noqa: PLC0415 - imports a whole node
 
     place = founding.join(
-        ticket, folder_of(folder), directory, name, node_type, listen=listen, timeout_s=timeout
+        ticket,
+        folder_of(folder),
+        directory,
+        name,
+        node_type,
+        listen=listen,
+        port=port or 0,
+        timeout_s=timeout,
     )
     assert place.folder is not None, "joined with a folder"
-    serve_place(place, place.folder, (port, listen, relay), detach=detach, as_json=as_json)
+    try:
+        serve_place(place, place.folder, (port, listen, relay), detach=detach, as_json=as_json)
+    except MeshIDEError:
+        note(
+            f"{safe(str(place.folder))} has joined {safe(place.workspace)}; the ticket is used up. "
+            "It is not served: `mesh up` there does that (`--port N` for another port)"
+        )
+        raise
 
 
 @app.command("down", epilog="Example: mesh down")
@@ -186,7 +203,9 @@ def stop(place: Place, timeout_s: float) -> str:
     socket = locations().socket(place.state)
     pid = server_pid(socket)
     if pid is None:
-        raise NotServedError(f"nobody serves {place.folder or place.name}: nothing to stop")
+        raise not_served(
+            place.state, f"nobody serves {place.folder or place.name}: nothing to stop"
+        )
     deadline_s = time.monotonic() + timeout_s
     try:
         with ControlClient(socket, timeout_s=min(5.0, timeout_s)) as node:

@@ -57,7 +57,7 @@ def create(
     folder: FolderOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Keep the present state of all files; returns when it is safe on this machine's disk."""
+    """Keep the present state of all files. Returns when it is safe on this machine's disk."""
     if title and name and title != name:
         raise TwoNamesError(
             f"one name for a snapshot, not two ({safe(title)}, {safe(name)}): give --name alone, "
@@ -112,7 +112,7 @@ def diff(
     folder: FolderOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """List the paths that differ between two snapshots, or between one and the present state."""
+    """List the paths that differ between two snapshots. With one: from the present state."""
     with connect(folder) as node:
         answer = node.call(requests.AskSnapshotDiff(before, after, limit))
     print_json("snapshot diff", answer) if as_json else print_text(_diff(answer))

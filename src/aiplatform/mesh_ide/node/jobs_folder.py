@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 
+from aiplatform.mesh_ide.model.errors import UnavailableError
 from aiplatform.mesh_ide.model.ids import BlobHash
 from aiplatform.mesh_ide.node.jobs_storing import StoringJobs
 from aiplatform.mesh_ide.ports.errors import (
@@ -112,7 +113,9 @@ class FolderJobs:
         writes = tuple(planned.write for planned in job.writes)
         try:
             results = self._tree.apply(writes, HintedContents(self._contents, hints))
-        except RootMissingError as error:
+        except UnavailableError as error:
+            # The folder is gone, or its disk failed at the end. What took place all the same is
+            # found to be there already when it is tried again.
             return _refused(job, archived, str(error))
         for write, result in zip(writes, results, strict=True):
             if write.blob is not None and result.outcome is WriteOutcome.APPLIED:

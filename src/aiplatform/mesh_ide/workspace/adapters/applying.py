@@ -31,7 +31,12 @@ from aiplatform.mesh_ide.workspace.adapters.paths import (
 )
 from aiplatform.mesh_ide.workspace.adapters.placing import Place, Placer
 from aiplatform.mesh_ide.workspace.adapters.posix import sync_filesystem
-from aiplatform.mesh_ide.workspace.adapters.temporary import PlanLine, TempFolder, write_new
+from aiplatform.mesh_ide.workspace.adapters.temporary import (
+    PlanLine,
+    TempFolder,
+    discard_at,
+    write_new,
+)
 from aiplatform.mesh_ide.workspace.ignore import TEMP_FOLDER
 
 LINK_BYTES_MAX: Final = 4095
@@ -73,6 +78,7 @@ class Batch:
         self._observe = observe
         self._freshness = freshness
         self._durable = durable
+        self._is_unsettled = False
         self._folders = FolderTable(root_fd)
         self._placer = Placer(
             temp, freshness, contents, observe, on_step, can_exchange=can_exchange
@@ -98,17 +104,18 @@ class Batch:
             )
         finally:
             self._folders.close()
-        try:
-            self._placer.remove_replaced()
-            if plan is not None:  # after what it names: a crash in between leaves nothing unknown
-                self._temp.discard(plan)
-            if self._durable:
+        self._placer.remove_replaced()
+        # The plan goes after what it names: a crash in between leaves nothing unknown.
+        if plan is not None and not self._is_unsettled:
+            self._temp.discard(plan)
+        if self._durable:
+            try:
                 sync_filesystem(self._root_fd)
-        except OSError as error:
-            raise UnavailableError(
-                f"The changes stand in the folder, but the disk failed to keep them for sure "
-                f"({problem_of(error)}). Check the disk; the folder is looked at again."
-            ) from error
+            except OSError as error:
+                raise UnavailableError(
+                    f"The changes stand in the folder, but the disk failed to keep them for sure "
+                    f"({problem_of(error)}). Check the disk; the folder is looked at again."
+                ) from error
         return results
 
     def _give_up(
@@ -124,8 +131,8 @@ class Batch:
 
     def _prepare(self, write: FileWrite) -> str | WriteResult:
         """Return the name of the prepared (or still free) temporary file, or the failure."""
-        name = self._temp.new_name()
         try:
+            name = self._temp.new_name()
             split_writable(write.path)
             if write.moved_from is not None:
                 split_writable(write.moved_from)
@@ -195,12 +202,14 @@ class Batch:
 
     def _clear(self, write: FileWrite, temp: str) -> None:
         """Remove what was prepared, but never somebody's bytes that had come out."""
-        with contextlib.suppress(OSError):
-            left = read_at(self._temp.fd, temp, self._freshness)
-            if left is None or left.blob == write.blob:
-                self._temp.discard(temp)
-            else:
-                self._temp.rescue(self._temp.fd, temp, write.path)
+        left = read_at(self._temp.fd, temp, self._freshness)
+        if left is None or left.blob == write.blob:
+            self._temp.discard(temp)
+            return
+        try:
+            self._temp.rescue(self._temp.fd, temp, write.path)
+        except OSError:
+            self._is_unsettled = True  # the plan stays: the next start knows whose bytes these are
 
     def _try(self, write: FileWrite, temp: str) -> WriteResult:
         parts = write.path.split("/")
@@ -283,9 +292,9 @@ class Batch:
         try:
             return self._change(Place(write, place.folder_fd, place.name, place.folder_fd, near))
         finally:
-            if write.blob is not None:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(near, dir_fd=place.folder_fd)
+            left = read_at(place.folder_fd, near, self._freshness)
+            if left is not None and left.blob in {write.blob, write.expected}:
+                discard_at(place.folder_fd, near)
             if self._durable:
                 sync_filesystem(place.folder_fd)
 

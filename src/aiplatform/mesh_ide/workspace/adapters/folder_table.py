@@ -87,13 +87,13 @@ class FolderTable:
         for path in sorted(due, key=len, reverse=True):
             self._to_prune.discard(path)
             parts = path.split("/")
-            above = self.reach(parts[:-1], create=False)
-            if above is None:
-                continue
             try:
+                above = self.reach(parts[:-1], create=False)
+                if above is None:
+                    continue
                 os.rmdir(parts[-1], dir_fd=above)
             except OSError:
-                continue  # not empty, or not ours to remove: a folder is only its files
+                continue  # not empty, or not ours to reach or remove: a folder is only its files
             self._forget(path)
 
     def _forget(self, path: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from aiplatform.mesh_ide.model.errors import UnavailableError
 from aiplatform.mesh_ide.ports.errors import RootMissingError
 from aiplatform.mesh_ide.ports.filetree import (
     Contents,
@@ -35,6 +36,7 @@ from aiplatform.mesh_ide.workspace.adapters.outcomes import Step, refused
 from aiplatform.mesh_ide.workspace.adapters.recovery import Recovery
 from aiplatform.mesh_ide.workspace.adapters.temporary import RESCUED, TempFolder
 from aiplatform.mesh_ide.workspace.adapters.walk import Walk
+from aiplatform.mesh_ide.workspace.ignore import TEMP_FOLDER
 
 WRITES_PER_BATCH_MAX: Final = 1024
 """Bounds what is prepared beside the folder at one time (disk space) and how long it is busy."""
@@ -190,15 +192,24 @@ class LocalFileTree:
 
         Returns:
             What stands at those paths now; treat it as observations.
+
+        Raises:
+            UnavailableError: the disk does not let it: nothing is served before that is settled.
         """
         self._verify()
-        temp = TempFolder.open(self._fd, create=False)
-        if temp is None:
-            return ()
         try:
-            restored = Recovery(self._fd, temp, self._freshness, self._keep).run()
-        finally:
-            temp.close()
+            temp = TempFolder.open(self._fd, create=False)
+            if temp is None:
+                return ()
+            try:
+                restored = Recovery(self._fd, temp, self._freshness, self._keep).run()
+            finally:
+                temp.close()
+        except OSError as error:
+            raise UnavailableError(
+                f"What a crash left in {self._root / TEMP_FOLDER} cannot be put back "
+                f"({problem_of(error)}): mend that, then run `mesh up` again"
+            ) from error
         return self._walk({}, keeps_new=True).observe(restored).observations
 
     def rescued(self) -> tuple[str, ...]:

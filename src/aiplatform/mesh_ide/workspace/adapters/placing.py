@@ -45,6 +45,7 @@ from aiplatform.mesh_ide.workspace.adapters.posix import (
 from aiplatform.mesh_ide.workspace.adapters.temporary import (
     ASIDE,
     TempFolder,
+    discard_at,
     permissions_like,
 )
 
@@ -122,7 +123,7 @@ class Placer:
 
     def _occupied(self, place: Place) -> WriteResult:
         """Something stands where nothing was expected: ours already, or somebody's."""
-        _unlink(place.temp_fd, place.temp)
+        discard_at(place.temp_fd, place.temp)
         there = self._read(place.folder_fd, place.name)
         is_same = there is not None and there.blob == place.write.blob
         if there is not None and is_same and there.stat.mode == place.write.mode:
@@ -138,7 +139,7 @@ class Placer:
         except FileNotFoundError:
             return self._nothing_there(place)
         if mode_of(old) is None:
-            _unlink(place.temp_fd, place.temp)
+            discard_at(place.temp_fd, place.temp)
             return self._observe(place.write.path)
         self._dress(place, old)
         ours = os.stat(place.temp, dir_fd=place.temp_fd, follow_symlinks=False)
@@ -157,14 +158,14 @@ class Placer:
             if place.temp_fd == self._temp.fd:
                 self._replaced.append(place.temp)
             else:
-                _unlink(place.temp_fd, place.temp)
+                discard_at(place.temp_fd, place.temp)
             return self._applied(place, ours)
         self._on_step(Step.REFUSED, place.write.path)
         self._put_back(place, ours)
         return self._refused(place, came)
 
     def _nothing_there(self, place: Place) -> WriteResult:
-        _unlink(place.temp_fd, place.temp)
+        discard_at(place.temp_fd, place.temp)
         path = place.write.path
         return WriteResult(path, WriteOutcome.UNEXPECTED, None, Observation(path, None))
 
@@ -205,7 +206,7 @@ class Placer:
             in_use = _is_in_use(place.temp_fd, place.temp)
             if _identity(now) == standing and not in_use:
                 if is_ours:
-                    _unlink(place.temp_fd, place.temp)
+                    discard_at(place.temp_fd, place.temp)
                 else:
                     self._save(place, place.temp)
                 return
@@ -227,17 +228,17 @@ class Placer:
         if came is not Came.EXPECTED:
             self._on_step(Step.REFUSED, place.write.path)
             self._return(place, aside)
-            _unlink(place.temp_fd, place.temp)
+            discard_at(place.temp_fd, place.temp)
             return self._refused(place, came)
         try:
             rename_new(place.temp_fd, place.temp, place.folder_fd, place.name)
         except FileExistsError:
-            _unlink(place.temp_fd, aside)
+            discard_at(place.temp_fd, aside)
             return self._occupied(place)
         except OSError:
             self._return(place, aside)
             raise
-        _unlink(place.temp_fd, aside)
+        discard_at(place.temp_fd, aside)
         return self._applied(place, ours)
 
     # --- removing ----------------------------------------------------------------------------
@@ -259,7 +260,7 @@ class Placer:
         self._on_step(Step.TAKEN_OUT, path)
         came = self._came(place.temp_fd, place.temp, place.write)
         if came is Came.EXPECTED:
-            _unlink(place.temp_fd, place.temp)
+            discard_at(place.temp_fd, place.temp)
             return WriteResult(path, WriteOutcome.APPLIED)
         self._on_step(Step.REFUSED, path)
         self._return(place, place.temp)
@@ -392,8 +393,3 @@ def _is_one_file(first_fd: int, first: str, second_fd: int, second: str) -> bool
     one = os.stat(first, dir_fd=first_fd, follow_symlinks=False)
     two = os.stat(second, dir_fd=second_fd, follow_symlinks=False)
     return (one.st_dev, one.st_ino) == (two.st_dev, two.st_ino) and one.st_nlink == 1
-
-
-def _unlink(folder_fd: int, name: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(name, dir_fd=folder_fd)

@@ -58,11 +58,16 @@ def _pieces(folder: int, name: str) -> Iterator[bytes] | None:
 
 
 def _read(fd: int, wanted: int) -> Iterator[bytes]:
-    """Read to the end; a piece shorter than ``wanted`` is the last one."""
+    """Read to the end; a piece shorter than ``wanted`` is the last one.
+
+    A disk that fails on the way ends it early: the hash tells, as with a file that was cut.
+    """
     try:
         while piece := os.read(fd, wanted):
             yield piece
             if len(piece) < wanted:
                 return
+    except OSError:
+        return
     finally:
         os.close(fd)

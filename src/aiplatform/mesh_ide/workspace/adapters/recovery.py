@@ -21,7 +21,11 @@ class Recovery:
         self._keep = keep
 
     def run(self) -> tuple[str, ...]:
-        """Settle every leftover and return the paths at which somebody's bytes stand again."""
+        """Settle every leftover and return the paths at which somebody's bytes stand again.
+
+        Raises:
+            OSError: the disk does not let it; what is left is settled another time.
+        """
         lines = self._temp.read_plans()
         folders = FolderTable(self._root_fd)
         restored: list[str] = []
@@ -31,7 +35,7 @@ class Recovery:
                     continue
                 line = lines.get(name.removesuffix(ASIDE))
                 if line is None:
-                    self._temp.discard(name)  # prepared for a path where nothing stood: ours
+                    self._temp.unlink(name)  # prepared for a path where nothing stood: ours
                 elif self._settle(name, line, folders):
                     restored.append(line.path)
         finally:
@@ -45,7 +49,7 @@ class Recovery:
         if left is not None and left.blob is not None:
             is_aside = name.endswith(ASIDE)
             if left.blob == line.ours or (left.blob == line.expected and not is_aside):
-                self._temp.discard(name)
+                self._temp.unlink(name)
                 return False
             if left.content is not None:
                 self._keep.keep(left.blob, left.content)
@@ -53,7 +57,7 @@ class Recovery:
             if self._put_back(name, line, folders):
                 return True
         if left is not None and left.blob == line.expected:
-            self._temp.discard(name)  # replaced already; what was expected is in the archive
+            self._temp.unlink(name)  # replaced already; what was expected is in the archive
         else:
             self._temp.rescue(self._temp.fd, name, line.path)
         return False
@@ -72,7 +76,7 @@ class Recovery:
                 exchange(self._temp.fd, name, folder_fd, parts[-1])
                 out = read_at(self._temp.fd, name, self._freshness)
                 if out is not None and out.blob == line.ours:
-                    self._temp.discard(name)
+                    self._temp.unlink(name)
                 else:
                     self._temp.rescue(self._temp.fd, name, line.path)
                 return True

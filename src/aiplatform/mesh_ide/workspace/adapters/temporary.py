@@ -70,13 +70,11 @@ class TempFolder:
                 raise
             return None
         if create:
-            # Git would offer a temporary file to `git add -A`; this hides the folder from it.
-            with contextlib.suppress(FileExistsError):
-                ignore_fd = os.open(GITIGNORE, _CREATE, 0o600, dir_fd=fd)
-                try:
-                    os.write(ignore_fd, b"*\n")
-                finally:
-                    os.close(ignore_fd)
+            try:
+                _hide(fd)
+            except OSError:
+                os.close(fd)
+                raise
         return cls(fd)
 
     def close(self) -> None:
@@ -91,7 +89,7 @@ class TempFolder:
             return
         try:
             if set(_names(temp.fd)) <= {GITIGNORE}:
-                temp.discard(GITIGNORE)
+                temp.unlink(GITIGNORE)
         finally:
             temp.close()
         with contextlib.suppress(OSError):
@@ -116,10 +114,22 @@ class TempFolder:
         """Write a new file; nothing stays of it if that fails."""
         write_new(self.fd, name, chunks, permissions)
 
-    def discard(self, name: str) -> None:
-        """Remove a file of ours, if it is there."""
+    def unlink(self, name: str) -> None:
+        """Remove a file of ours, if it is there.
+
+        Raises:
+            OSError: the disk says no.
+        """
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.fd)
+
+    def discard(self, name: str) -> None:
+        """Remove a file of ours, if it is there and the disk allows it.
+
+        What stays (the disk became read-only) is in nobody's way: its name is not used again, and
+        the next start settles it.
+        """
+        discard_at(self.fd, name)
 
     def names(self) -> list[str]:
         """Return what is in it apart from plans and the ignore file."""
@@ -130,9 +140,10 @@ class TempFolder:
         shown = path.replace("%", "%25").replace("/", "%2F").encode()[-_SHOWN_BYTES_MAX:]
         rescued = f"{RESCUED}{self.new_name()}-{shown.decode(errors='ignore')}"
         os.rename(name, rescued, src_dir_fd=folder_fd, dst_dir_fd=self.fd)
-        aside = [other for other in self.names() if other.startswith(RESCUED)]
-        if len(aside) > RESCUED_MAX:
-            self.discard(min(aside, key=self._changed_ns))
+        with contextlib.suppress(OSError):  # it is safe by now; too many of them do no harm
+            aside = [other for other in self.names() if other.startswith(RESCUED)]
+            if len(aside) > RESCUED_MAX:
+                self.unlink(min(aside, key=self._changed_ns))
         return rescued
 
     def _changed_ns(self, name: str) -> int:
@@ -168,10 +179,30 @@ class TempFolder:
                     os.close(fd)
 
     def discard_plans(self) -> None:
-        """Forget the plans: everything they name is settled."""
+        """Forget the plans: everything they name is settled.
+
+        Raises:
+            OSError: the disk says no; a plan that stayed would judge later files by their names.
+        """
         for name in _names(self.fd):
             if name.startswith(PLAN):
-                self.discard(name)
+                self.unlink(name)
+
+
+def discard_at(folder_fd: int, name: str) -> None:
+    """Remove a file of ours from a folder, if it is there and the disk allows it."""
+    with contextlib.suppress(OSError):
+        os.unlink(name, dir_fd=folder_fd)
+
+
+def _hide(fd: int) -> None:
+    """Hide the folder from git, which would offer a temporary file to ``git add -A``."""
+    with contextlib.suppress(FileExistsError):
+        ignore_fd = os.open(GITIGNORE, _CREATE, 0o600, dir_fd=fd)
+        try:
+            os.write(ignore_fd, b"*\n")
+        finally:
+            os.close(ignore_fd)
 
 
 def _names(fd: int) -> list[str]:
@@ -187,7 +218,7 @@ def write_new(folder_fd: int, name: str, chunks: Iterable[bytes], permissions: i
             _write_all(fd, chunk)
     except BaseException:
         os.close(fd)
-        os.unlink(name, dir_fd=folder_fd)
+        discard_at(folder_fd, name)
         raise
     os.close(fd)
 
