@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from aiplatform.mesh_ide.api.subjects import Subjects
+from aiplatform.mesh_ide.api.synchronising import Synchronising
 from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import Listen
 from aiplatform.mesh_ide.model.entries import Principal
 from aiplatform.mesh_ide.model.enums import PrincipalKind
@@ -131,6 +133,10 @@ def test_a_full_disk_under_the_folder_is_a_problem_of_those_files_alone(
             beta.write("big.bin", os.urandom(3 * MIB))
             await until(lambda: "big.bin" in alpha.core.workspace.applier.failed, "it is named")
             assert "the disk is full" in alpha.core.workspace.applier.failed["big.bin"][1]
+            blame = Synchronising(Subjects(alpha.node, lambda: None)).progress(only_online=False)
+            assert not blame.is_done
+            assert blame.lacking == (), "beta has it: it is alpha's disk that is full"
+            assert blame.message.startswith("this node could not write 1 file: the disk is full")
             await alpha.hears("big.bin could not be written: the disk is full", kind="folder")
             beta.write("a.txt", "one\ntwo\n")
             await alpha.shows("a.txt", "one\ntwo\n")

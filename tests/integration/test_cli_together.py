@@ -297,6 +297,90 @@ def test_what_a_reader_changes_stays_and_nobody_waits_for_it(machines: Machines)
     assert "mesh resolve logo.bin" in gamma.run("conflicts").stdout
 
 
+def test_what_a_reader_deletes_moves_and_brings_back_is_told_as_what_stays(
+    machines: Machines,
+) -> None:
+    """Each verb says that it stays here; a restore is a change like any other."""
+    alpha = founded(machines("alpha"), a_txt="a\n", b_txt="b\n", util_py="x\n")
+    gamma = joined(machines("gamma"), alpha, "--role", "read")
+    gamma.settle()
+    (gamma.folder / "util.py").rename(gamma.folder / "utilities.py")
+    said = gamma.json("sync", "--wait", "--timeout", "20")
+    assert (said["staying"], said["is_tree_staying"]) == (0, True)
+    state = gamma.run("status").stdout
+    assert "synced: every member has everything else; names or places changed here" in state
+    why = gamma.json("why", "utilities.py")["explanation"]
+    assert "it may stand at another path there: this node has the role read" in why
+    assert alpha.json("why", "util.py")["explanation"] == (
+        "Every member has this version on its disk."
+    ), "to the others it is nobody's concern"
+    (gamma.folder / "b.txt").unlink()
+    gamma.sync()
+    why = gamma.run("why", "b.txt").stdout
+    assert (
+        "It was deleted here. This node has the role read: what is changed here stays here" in why
+    )
+    restored = gamma.run("restore", "b.txt").stdout
+    assert "b.txt is version" in restored
+    assert "stays here, until an admin allows it" in restored
+    gamma.sync()
+    assert gamma.read("b.txt") == "b\n"
+    assert gamma.json("why", "b.txt")["state"] == "LOCAL"
+    alpha.run("down")
+    status = gamma.json("status")
+    assert (status["staying"], status["is_tree_staying"]) == (1, True), "with nobody linked too"
+    alpha.up()
+    said = alpha.run("members", "role", "gamma", "edit").stdout
+    assert "what it changed so far, which stayed with it, goes to everybody now" in said
+    both(alpha, gamma)
+    assert set(alpha.files()) == {"a.txt", "b.txt", "utilities.py"}
+    assert "so far" not in alpha.run("members", "role", "gamma", "admin").stdout
+
+
+def test_a_reader_cannot_release_a_mass_deletion(machines: Machines) -> None:
+    """The words are true, and an admin's word about its role deletes nothing by itself."""
+    alpha = founded(machines("alpha"), **{f"f{n}_txt": f"{n}\n" for n in range(20)})
+    gamma = joined(machines("gamma"), alpha, "--role", "read")
+    before = alpha.files()
+    for path in list(gamma.files()):
+        (gamma.folder / path).unlink()
+    gamma.sync()
+    held = gamma.run("held").stdout
+    assert "mesh release" not in held
+    assert "this node has the role read and may not delete files everywhere" in held
+    assert "may not delete files everywhere" in gamma.run("release", "1", code=4).stderr
+    alpha.run("members", "role", "gamma", "edit")
+    gamma.sync()
+    assert alpha.files() == before
+    assert gamma.files() == {}
+    assert "mesh release 1" in gamma.run("held").stdout
+    gamma.run("release", "1")
+    both(alpha, gamma)
+    assert alpha.files() == {}
+
+
+def test_members_that_are_away_are_named(machines: Machines) -> None:
+    """Waiting for those that are online says nothing of the others."""
+    alpha = founded(machines("alpha"), a_txt="a\n")
+    beta = joined(machines("beta"), alpha)
+    beta.run("down")
+    alpha.write("b.txt", "b\n")
+    said = alpha.json("sync", "--wait", "--online", "--timeout", "20")
+    assert said["is_done"]
+    assert said["offline"] == ["beta"]
+    assert said["message"] == ("every member that is online (0 of 1) has everything; offline: beta")
+
+
+def test_leaving_right_after_joining_or_starting_dials_first(machines: Machines) -> None:
+    """A node that has just begun to serve knows nobody yet; that is no reason to refuse."""
+    alpha = founded(machines("alpha"), a_txt="a\n")
+    ticket = alpha.json("share")["ticket"]
+    beta = machines("beta")
+    beta.json("join", ticket, str(beta.folder), "--name", "beta", "--detach")
+    assert "has left" in beta.run("leave").stdout
+    assert [member["label"] for member in alpha.json("members")["members"]] == ["alpha"]
+
+
 def test_a_removed_member_learns_how_to_come_back(machines: Machines) -> None:
     """The commands that `mesh status` names work, in the same folder."""
     alpha = founded(machines("alpha"), a_txt="a\n")
@@ -306,6 +390,10 @@ def test_a_removed_member_learns_how_to_come_back(machines: Machines) -> None:
     while not (problems := beta.json("status")["problems"]):
         assert time.monotonic() < deadline_s, beta.log()
     assert "`mesh leave`, then `mesh join TICKET .`" in problems[0]
+    deadline_s = time.monotonic() + 20
+    while "not a member" not in (said := beta.run("ping", "alpha", code=3).stderr):
+        assert time.monotonic() < deadline_s, said
+    assert "UDP" not in said, "it answered: nothing is wrong with the way there"
     refused = beta.run("sync", "--wait", "--timeout", "20", code=4).stderr
     assert "no longer a member" in refused, "there is nobody to wait for"
     assert "no member of" in beta.run("leave").stdout
@@ -327,7 +415,7 @@ def test_members_change_roles_leave_and_are_removed(machines: Machines) -> None:
         "gamma": "read",
     }
     assert "only admins" in beta.run("share", code=4).stderr
-    assert "may not" in gamma.run("restore", "a.txt", "--version", "1", code=4).stderr
+    assert "may not" in gamma.run("resolve", "a.txt", "beta", code=4).stderr
     alpha.run("members", "role", "gamma", "edit")
     gamma.write("a.txt", "a\ngamma\n")
     gamma.sync()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from aiplatform.mesh_ide.mesh.membership import MembershipCore
 from aiplatform.mesh_ide.model.enums import Role, SyncState
 from aiplatform.mesh_ide.model.ids import FileId, NodeId
 from aiplatform.mesh_ide.model.messages import Entries
 from aiplatform.mesh_ide.node.core import NodeCore
-from aiplatform.mesh_ide.node.events import Event, Received
+from aiplatform.mesh_ide.node.core_deciding import Deciding
+from aiplatform.mesh_ide.node.core_inner import Internal
+from aiplatform.mesh_ide.node.events import Event, Received, RejectHold, ReleaseHold
 from aiplatform.mesh_ide.replication.commands import ReplicationCommand
 from aiplatform.mesh_ide.replication.core import ReplicationCore
 from aiplatform.mesh_ide.replication.own_work import OwnWork
@@ -233,3 +238,62 @@ def test_what_was_under_way_when_its_author_became_a_reader_stays() -> None:
     stage.change_role(READER, Role.EDIT)
     stage.settle()
     assert stage.text(OTHER, "a.txt") == "one\noffline\n"
+
+
+# --- a reader that empties its folder -----------------------------------------------------------
+
+
+class Lenient(Deciding):
+    """Lets a node release what it may not tell anybody: the planted bug."""
+
+    def _end_hold(self, request: ReleaseHold | RejectHold, now_ms: int) -> list[Internal]:
+        judge = self._membership
+        self._membership = cast("MembershipCore", SimpleNamespace(may_edit=True))
+        try:
+            return super()._end_hold(request, now_ms)
+        finally:
+            self._membership = judge
+
+
+def be_lenient(core: NodeCore) -> None:
+    """Let a core release held deletions whatever its role."""
+    core._deciding.__class__ = Lenient
+
+
+def emptied_by_a_reader(twist: Callable[[NodeCore], None] | None = None) -> Stage:
+    """Let a member that may only read empty its folder, and release that."""
+    stage = Stage(2, factory=None if twist is None else Twisted(twist))
+    for number in range(20):
+        stage.save(EDITOR, f"{number}.txt", f"{number}\n")
+    stage.start()
+    stage.settle()
+    assert stage.admit("reader", Role.READ) == READER
+    stage.start()
+    stage.settle()
+    stage.remove(READER, *stage.paths(READER))
+    stage.wait(3000)
+    stage[READER].request(ReleaseHold(stage.world.oracle.next_tag(), 1))
+    stage.wait(3000)
+    assert len(stage.paths(OTHER)) == 20
+    stage.change_role(READER, Role.EDIT)
+    stage.wait(5000)
+    return stage
+
+
+def test_a_new_role_deletes_nothing_by_itself() -> None:
+    """What a reader emptied waits for a person when its changes begin to travel."""
+    stage = emptied_by_a_reader()
+
+    assert len(stage.paths(EDITOR)) == len(stage.paths(OTHER)) == 20
+    assert stage.paths(READER) == []
+    assert set(stage[READER].core.workspace.deletions.holds) == {1}
+    stage[READER].request(ReleaseHold(stage.world.oracle.next_tag(), 1))
+    stage.settle()
+    assert stage.paths(EDITOR) == [], "now it was meant"
+
+
+def test_a_release_while_it_may_not_edit_would_wipe_everybody_later() -> None:
+    """The planted bug: an admin's innocent word about a role empties every folder."""
+    stage = emptied_by_a_reader(be_lenient)
+
+    assert stage.paths(EDITOR) == stage.paths(OTHER) == []

@@ -10,6 +10,7 @@ import pytest
 
 from aiplatform.mesh_ide.api.subjects import Subjects
 from aiplatform.mesh_ide.api.synchronising import Synchronising
+from aiplatform.mesh_ide.api.unwritten import said_of
 from aiplatform.mesh_ide.documents.ledger import Ledger
 from aiplatform.mesh_ide.model.entries import EntryRef
 from aiplatform.mesh_ide.model.enums import Role
@@ -24,17 +25,36 @@ CUT = 5
 
 
 class Reader(Subjects):
-    """A node that may not edit any more; its peer lacks these files."""
+    """A node that may not edit any more; its peer lacks these files.
 
-    def __init__(self, heads: dict[FileId, EntryRef], role: Role = Role.READ) -> None:
-        states = {f: SimpleNamespace(refs=lambda ref=ref: (ref,)) for f, ref in heads.items()}
+    Args:
+        heads: the files' last entries.
+        role: its own.
+        missing: of these files the content is not on this node.
+        is_online: the peer is linked.
+        failed: what this node could not write.
+    """
+
+    def __init__(
+        self,
+        heads: dict[FileId, EntryRef],
+        role: Role = Role.READ,
+        missing: Iterable[FileId] = (),
+        failed: Iterable[tuple[str, str]] = (),
+        *,
+        is_online: bool = True,
+    ) -> None:
+        states = {
+            f: SimpleNamespace(file=f, refs=lambda ref=ref: (ref,)) for f, ref in heads.items()
+        }
+        lacking = frozenset(missing)
         peer = SimpleNamespace(node=PEER, label="desk", role=Role.ADMIN)
         roster = SimpleNamespace(role=lambda _: role, members={PEER: peer}, removed=frozenset())
-        ledger = SimpleNamespace(state=states.get, claimed=0)
+        ledger = SimpleNamespace(state=states.get, states=states.values, claimed=0)
         judge = Judged(MINE, CUT, may_edit=role >= Role.EDIT)
         membership = SimpleNamespace(
             roster=roster,
-            link_state=lambda _: ("online", 1.0, ""),
+            link_state=lambda _: ("online" if is_online else "offline", 1.0, ""),
             label=lambda _: "laptop",
         )
         core = SimpleNamespace(
@@ -42,12 +62,19 @@ class Reader(Subjects):
             ledger=ledger,
             replication=SimpleNamespace(
                 own_work=OwnWork(cast("Ledger", ledger), judge),
-                holdings=SimpleNamespace(pending_at=lambda _: frozenset(heads)),
+                holdings=SimpleNamespace(
+                    pending_at=lambda _: frozenset(heads) if is_online else None,
+                    lacking=len(lacking),
+                    lacking_of=lacking.intersection,
+                ),
                 fetcher=SimpleNamespace(under_way=0),
                 is_in_step=lambda _: True,
             ),
             workspace=SimpleNamespace(
-                outstanding=0, has_scanned=True, deletions=SimpleNamespace(holds={})
+                outstanding=0,
+                has_scanned=True,
+                deletions=SimpleNamespace(holds={}),
+                applier=SimpleNamespace(failed={path: (0, why) for path, why in failed}),
             ),
             authoring=SimpleNamespace(queued=0),
             is_first_sync_done=True,
@@ -76,6 +103,7 @@ def test_what_nobody_takes_of_a_reader_is_told_and_not_waited_for() -> None:
     heads = {file(1): head(MINE, CUT + 1), TREE_FILE: head(MINE, CUT + 2)}
     said = Synchronising(Reader(heads)).progress(only_online=False)
     assert (said.is_done, said.staying, said.lacking) == (True, 1, ())
+    assert said.is_tree_staying
     assert "every member has everything else; this node has the role read" in said.message
     assert "`mesh members role laptop edit`" in said.message
 
@@ -106,3 +134,74 @@ def test_an_editor_waits_for_its_own_changes() -> None:
     reader = Reader({file(1): head(MINE, CUT + 1)}, Role.EDIT)
     said = Synchronising(reader).progress(only_online=False)
     assert (said.is_done, said.staying, said.message) == (False, 0, "desk lacks 1 file")
+
+
+# --- who is not there ----------------------------------------------------------------------------
+
+
+def test_members_that_are_left_out_are_named() -> None:
+    """With nobody online nothing is known of anybody: no word of every member."""
+    alone = Reader({file(1): head(THEIRS, 1)}, Role.EDIT, is_online=False)
+    said = Synchronising(alone).progress(only_online=True)
+    assert said.is_done
+    assert said.message == "every member that is online (0 of 1) has everything; offline: desk"
+    assert said.offline == ("desk",)
+    said = Synchronising(alone).progress(only_online=False)
+    assert (said.is_done, said.message, said.offline) == (False, "desk is offline", ())
+
+
+def test_a_reader_whom_nobody_is_linked_with_still_tells_what_stays() -> None:
+    """What it changed is not forgotten because nobody lacks it just now."""
+    alone = Reader({file(1): head(MINE, CUT + 1), file(2): head(THEIRS, 1)}, is_online=False)
+    said = Synchronising(alone).progress(only_online=True)
+    assert (said.is_done, said.staying) == (True, 1)
+    assert "has everything else; offline: desk; this node has the role read" in said.message
+
+
+# --- what this node lacks itself -----------------------------------------------------------------
+
+
+def test_what_this_node_could_not_write_is_its_own_fault() -> None:
+    """The peer has the files; they differ because they are not here."""
+    files = [file(1), file(2), file(3)]
+    failed = [(f"{number}.bin", "the disk is full") for number in range(2)]
+    dan = Reader(dict.fromkeys(files, head(THEIRS, 1)), Role.EDIT, files, failed)
+    said = Synchronising(dan).progress(only_online=False)
+    assert (said.is_done, said.lacking) == (False, ())
+    assert said.message == "this node could not write 2 files: the disk is full"
+    assert (said.unwritten, said.lacking_here) == (2, 3)
+
+
+def test_what_could_not_be_written_is_waited_for_even_if_its_content_is_here() -> None:
+    """In the archive it is safe, in the folder it is not."""
+    dan = Reader({}, Role.EDIT, failed=[("a", "read-only"), ("b", "read-only"), ("c", "denied")])
+    said = Synchronising(dan).progress(only_online=False)
+    assert not said.is_done
+    assert said.message == "this node could not write 3 files: read-only (2); denied (1)"
+
+
+def test_a_content_that_is_not_here_is_lacked_here_and_not_by_the_peer() -> None:
+    """Who else lacks something is named beside it."""
+    files = {file(1): head(THEIRS, 1), file(2): head(MINE, 1)}
+    said = Synchronising(Reader(files, Role.EDIT, [file(1)])).progress(only_online=False)
+    assert said.message == "this node lacks 1 file; desk lacks 1 file"
+    assert not said.is_done
+    said = Synchronising(Reader({file(1): head(THEIRS, 1)}, Role.EDIT, [file(1)])).progress(
+        only_online=True
+    )
+    assert (said.is_done, said.message) == (False, "this node lacks 1 file")
+
+
+def test_blaming_the_peer_is_caught() -> None:
+    """The bug planted: who does not look at its own disk says that the others lack it."""
+    dan = Reader({file(1): head(THEIRS, 1)}, Role.EDIT, [file(1)])
+    dan.core.replication.holdings.lacking_of = lambda files: frozenset()  # type: ignore[method-assign]  # noqa: ARG005
+    said = Synchronising(dan).progress(only_online=False)
+    assert "desk lacks 1 file" in said.message, "what the test above would not accept"
+
+
+def test_few_reasons_are_named_and_the_others_counted() -> None:
+    """A line is a line."""
+    failed = {str(number): (0, f"reason {number}") for number in range(5)}
+    assert said_of(failed).endswith("reason 0 (1); reason 1 (1); reason 2 (1); 2 other reasons")
+    assert said_of({}) == ""

@@ -13,7 +13,7 @@ from aiplatform.mesh_ide.api.belonging import role_of
 from aiplatform.mesh_ide.api.editing import is_text
 from aiplatform.mesh_ide.api.health import machine_checks, private_check, watches_check
 from aiplatform.mesh_ide.api.requests import answer_type
-from aiplatform.mesh_ide.api.synchronising import _message
+from aiplatform.mesh_ide.api.synchronising import _parts
 from aiplatform.mesh_ide.model.entries import TEXT_BYTES_MAX
 from aiplatform.mesh_ide.model.enums import Role
 from aiplatform.mesh_ide.model.errors import LocalError
@@ -56,10 +56,18 @@ def test_every_request_names_an_answer_and_travels() -> None:
 
 def test_one_thing_that_is_waited_for_is_named_in_the_singular() -> None:
     """Several are not."""
-    one = _message(1, 1, (answers.MemberLack("desk", "online", 1),), is_looked_at=True)
-    assert one == "1 change here is under way; 1 content is being fetched; desk lacks 1 file"
-    two = _message(2, 2, (answers.MemberLack("desk", "online", 2),), is_looked_at=True)
-    assert two == "2 changes here are under way; 2 contents are being fetched; desk lacks 2 files"
+    assert _parts(1, 1, 1, (answers.MemberLack("desk", "online", 1),)) == [
+        "1 change here is under way",
+        "1 content is being fetched",
+        "this node lacks 1 file",
+        "desk lacks 1 file",
+    ]
+    assert _parts(2, 2, 2, (answers.MemberLack("desk", "online", 2),)) == [
+        "2 changes here are under way",
+        "2 contents are being fetched",
+        "this node lacks 2 files",
+        "desk lacks 2 files",
+    ]
 
 
 def test_too_many_folders_for_the_kernels_watches_is_a_problem_with_its_remedy() -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import pytest
 from msgspec.structs import replace
@@ -293,38 +293,77 @@ def test_the_commands_below_a_conflict_can_be_typed_as_they_are() -> None:
     )
 
 
+STATUS = answers.Status(
+    workspace="rocket",
+    workspace_id="cd" * 32,
+    node="ef" * 32,
+    label="laptop",
+    role="admin",
+    node_type="LOCAL",
+    folder="/home/ada/rocket",
+    pid=7,
+    addresses=("10.0.0.1:7311",),
+    peers=(answers.Peer("ab" * 32, "desk", "edit", "LOCAL", "online", 1.25, "10.0.0.2:7311", 3),),
+    members=2,
+    files=14,
+    bytes=2048,
+    outstanding=0,
+    authoring=0,
+    unarchived=0,
+    conflicts=1,
+    held=0,
+    skipped=0,
+    is_looked_at=True,
+    is_synced=False,
+    problems=("the disk is full",),
+    uptime_ms=61_000,
+)
+
+
 def test_a_status_reads_as_sentences() -> None:
     """What is asked most: is everything where it should be?"""
-    peer = answers.Peer("ab" * 32, "desk", "edit", "LOCAL", "online", 1.25, "10.0.0.2:7311", 3)
-    said = present.status(
-        answers.Status(
-            workspace="rocket",
-            workspace_id="cd" * 32,
-            node="ef" * 32,
-            label="laptop",
-            role="admin",
-            node_type="LOCAL",
-            folder="/home/ada/rocket",
-            pid=7,
-            addresses=("10.0.0.1:7311",),
-            peers=(peer,),
-            members=2,
-            files=14,
-            bytes=2048,
-            outstanding=0,
-            authoring=0,
-            unarchived=0,
-            conflicts=1,
-            held=0,
-            skipped=0,
-            is_looked_at=True,
-            is_synced=False,
-            problems=("the disk is full",),
-            uptime_ms=61_000,
-        )
-    )
+    said = present.status(STATUS)
     assert "14, 2.0 KiB" in said
     assert "1 conflict (mesh conflicts); not confirmed yet by desk" in said
     assert "desk  online  edit  1.2 ms   3" in said
     assert "up 1 min 1 s" in said
     assert said.endswith("problem: the disk is full")
+
+
+def state_of(**changes: Any) -> str:  # noqa: ANN401 - any field
+    """Return the line that says how a node is that has nobody else."""
+    said = present.status(replace(STATUS, peers=(), conflicts=0, **changes))
+    return next(line for line in said.split("\n") if line.startswith("state")).split(maxsplit=1)[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"is_synced": True}, "synced: every member has everything"),
+        (
+            {"is_synced": True, "is_tree_staying": True},
+            (
+                "synced: every member has everything else; names or places changed here, which "
+                "nobody takes"
+            ),
+        ),
+        ({"unwritten": 2, "lacking": 2}, "2 files could not be written here"),
+        ({"lacking": 1}, "this node lacks 1 file"),
+        ({"lacking": 1, "outstanding": 1}, "1 change under way"),
+    ],
+)
+def test_the_state_says_what_this_node_lacks_and_what_stays(
+    changes: dict[str, Any], expected: str
+) -> None:
+    """No claim of everything where something is missing here, or stays here."""
+    assert state_of(**changes) == expected
+
+
+def test_who_may_not_release_is_told_so_beside_the_hold() -> None:
+    """No command is printed that is refused."""
+    hold = answers.HeldChange(1, "mass-deletion", 0, "2 of 2 files vanished", ("a", "b"))
+    assert "delete them everywhere: mesh release 1" in present.held(answers.Held((hold,)))
+    said = present.held(answers.Held((hold,), "this node has the role read"))
+    assert "mesh release" not in said
+    assert "delete them everywhere: this node has the role read" in said
+    assert "mesh reject 1" in said

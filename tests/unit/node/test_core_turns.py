@@ -7,9 +7,10 @@ from msgspec.structs import replace
 
 from aiplatform.mesh_ide.identity.keys import SigningKey
 from aiplatform.mesh_ide.mesh.outputs import Disconnect
-from aiplatform.mesh_ide.model.enums import FileMode, HoldReason
+from aiplatform.mesh_ide.model.enums import FileMode, HoldReason, Role
 from aiplatform.mesh_ide.node.core import NodeCore
 from aiplatform.mesh_ide.node.events import (
+    AddRosterRecords,
     Command,
     Event,
     GarbageReceived,
@@ -33,7 +34,7 @@ from aiplatform.mesh_ide.workspace.records import (
     hold_record,
 )
 from tests.unit.documents.authors import blob, file
-from tests.unit.identity.boards import founded, node_of
+from tests.unit.identity.boards import Board, founded, node_of
 from tests.unit.node.desk import NOW_MS, Desk, boot_of, two
 
 
@@ -127,6 +128,44 @@ def test_an_unknown_hold_is_refused_and_the_way_to_find_them_is_named(
     assert desk.core.workspace.deletions.holds == {}
     desk.hears(request_type(9, 1))
     assert "no hold 1" in (desk.replies[-1].problem or "")
+
+
+def held_by_a_reader(core_type: type[NodeCore] = NodeCore) -> tuple[Desk, Board]:
+    """Return a node that may only read and holds a mass deletion, and its workspace's records."""
+    hold = Hold(1, HoldReason.MASS_DELETION, ("a", "b"), NOW_MS, "2 of 2 files vanished")
+    value = hold_record(hold).value
+    assert value is not None
+    board = founded().admit("f", "r", Role.READ)
+    return Desk("r", board, core_type, holds=(value,)), board
+
+
+def test_a_held_deletion_is_not_released_by_a_node_that_may_not_edit() -> None:
+    """Nobody would take it now, and everybody would, unasked, once the node's role changes."""
+    desk, board = held_by_a_reader()
+    desk.hears(ReleaseHold(7, 1))
+    (reply,) = desk.replies
+    assert reply.tag == 7
+    assert "stay held" in (reply.problem or "")
+    assert "`mesh reject`" in (reply.problem or "")
+    assert set(desk.core.workspace.deletions.holds) == {1}
+    promotion = board.role("f", "r", Role.EDIT).records[-1]
+    desk.hears(AddRosterRecords(8, (promotion.encoded,)))
+    assert set(desk.core.workspace.deletions.holds) == {1}, "the person is asked again"
+    desk.hears(ReleaseHold(9, 1))
+    desk.passes(100)
+    desk.commit_all()
+    assert (desk.replies[-1].tag, desk.replies[-1].problem) == (9, None)
+    assert desk.core.workspace.deletions.holds == {}
+
+
+def test_a_node_that_may_not_edit_can_still_reject() -> None:
+    """To bring the files back concerns nobody else."""
+    desk, _ = held_by_a_reader()
+    desk.hears(RejectHold(7, 1))
+    desk.passes(100)
+    desk.commit_all()
+    assert [(reply.tag, reply.problem) for reply in desk.replies] == [(7, None)]
+    assert desk.core.workspace.deletions.holds == {}
 
 
 # --- peers that misbehave -----------------------------------------------------------------------

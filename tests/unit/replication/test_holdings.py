@@ -344,3 +344,37 @@ def test_a_fault_and_a_conflict_are_told_before_anything_else() -> None:
 def test_an_unknown_file_is_pending() -> None:
     """Nobody can have confirmed what is not known."""
     assert Side(ANNA).core.holdings.sync_state(STRANGE, []) is SyncState.PENDING
+
+
+# --- what this node itself lacks -----------------------------------------------------------------
+
+
+def test_a_content_that_is_missing_here_is_not_the_peers_lack() -> None:
+    """The fingerprints differ either way; only what the peer said of its own disk counts."""
+    side = Side(ANNA, 2)
+    side.meet(BEN)
+    holdings = side.core.holdings
+    holdings.set_complete(file(1), is_complete=False)
+    holdings.refresh([file(1)])
+    assert holdings.lacking == 1
+    assert holdings.lacking_of([file(1), file(2)]) == {file(1)}
+    assert file(1) in (holdings.pending_at(BEN) or ()), "the two do differ"
+    assert holdings.has_it(BEN, file(1)) is None
+    holdings.on_stored(BEN, side.stored(1))
+    assert holdings.has_it(BEN, file(1)) is True
+    holdings.on_stored(BEN, Stored(((file(1), Fingerprint(b"?" * 16)),)))
+    assert holdings.has_it(BEN, file(1)) is False
+    assert holdings.has_it(BEN, file(2)) is True
+    assert holdings.has_it(CARL, file(2)) is None, "it is not linked"
+    side.complete(file(1))
+    assert holdings.lacking == 0
+    assert holdings.has_it(BEN, file(1)) is False, "it said something else last"
+
+
+def test_a_held_file_that_nobody_knows_is_caught() -> None:
+    """The count of what is missing rests on it."""
+    holdings = linked(Side(ANNA, 1))
+    holdings._check_invariants()
+    holdings.set_complete(file(9), is_complete=True)
+    with pytest.raises(AssertionError, match="stranger"):
+        holdings._check_invariants()

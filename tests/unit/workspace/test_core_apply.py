@@ -22,7 +22,11 @@ from aiplatform.mesh_ide.workspace.core_needs import (
     RETRY_WANT_MAX_MS,
     RETRY_WANT_MS,
 )
-from aiplatform.mesh_ide.workspace.records import RETRY_WRITE_MS, WRITES_PER_JOB_MAX
+from aiplatform.mesh_ide.workspace.records import (
+    RETRY_WRITE_MS,
+    WRITES_PER_JOB_MAX,
+    DiskState,
+)
 from tests.unit.documents.authors import Author, blob, file
 from tests.unit.workspace.bench import NOW_MS, Bench, seen, stat
 
@@ -435,3 +439,18 @@ def test_what_nobody_has_is_looked_at_ever_less_until_something_happens() -> Non
     assert set(pauses[2:]) == {RETRY_WANT_MAX_MS}
     bench.needs.on_content((blob("other"),))
     assert bench.needs.take_retries(rounds[-1] + RETRY_WANT_MS) == ["a"]
+
+
+def test_what_somebody_saved_by_hand_has_not_failed_any_more() -> None:
+    """The disk refused our write; the very content came to stand there without us."""
+    bench = Bench()
+    bench.share("a", 1)
+    bench.hold_content("one")
+    planned = plan(bench, "a")
+    target = bench.disk("a").planned
+    assert target is not None
+    applied(bench, planned, WriteOutcome.FAILED)
+    assert set(bench.applier.failed) == {"a"}
+    bench.folder.put("a", DiskState(target, stat("one")))
+    assert plan(bench, "a") == []
+    assert bench.applier.failed == {}

@@ -24,8 +24,9 @@ class Peer(Struct, frozen=True):
     """Another member, seen from this node.
 
     ``state`` is ``online``, ``connecting`` or ``offline``; ``pending`` how many files it has not
-    confirmed, those left out that nobody takes of this node (``None``: it is not linked, so nobody
-    knows); ``clock_ms`` how far its clock was ahead of ours when it greeted.
+    confirmed, those left out that nobody takes of this node or that this node lacks itself
+    (``None``: it is not linked, so nobody knows); ``clock_ms`` how far its clock was ahead of ours
+    when it greeted.
     """
 
     node: str
@@ -57,6 +58,9 @@ class Status(Struct, frozen=True):
         held: holds that wait for a word.
         problems: what is wrong now, for people.
         staying: files changed here that nobody takes, since this node may not edit.
+        is_tree_staying: so it is with names or places that were changed here.
+        unwritten: files that this node could not write into its folder.
+        lacking: files that are not wholly on this node's disk.
     """
 
     workspace: str
@@ -84,6 +88,9 @@ class Status(Struct, frozen=True):
     uptime_ms: int = 0
     heads: str = ""
     staying: int = 0
+    is_tree_staying: bool = False
+    unwritten: int = 0
+    lacking: int = 0
 
 
 class Peers(Struct, frozen=True):
@@ -155,7 +162,9 @@ class SyncProgress(Struct, frozen=True):
     """How far synchronising is.
 
     ``staying`` files were changed here by a node that may not edit: nobody else takes them, and
-    nobody waits for that.
+    nobody waits for that; ``is_tree_staying``: so it is with names or places. ``unwritten`` files
+    this node could not write, ``lacking_here`` are not wholly on its disk. ``offline`` members are
+    left out (``--online``): what they have is not known.
     """
 
     is_done: bool
@@ -165,6 +174,10 @@ class SyncProgress(Struct, frozen=True):
     lacking: tuple[MemberLack, ...]
     message: str
     staying: int = 0
+    is_tree_staying: bool = False
+    unwritten: int = 0
+    lacking_here: int = 0
+    offline: tuple[str, ...] = ()
 
 
 class Version(Struct, frozen=True):
@@ -309,9 +322,10 @@ class HeldChange(Struct, frozen=True):
 
 
 class Held(Struct, frozen=True):
-    """All holds."""
+    """All holds; ``barrier``: why this node cannot release them (empty: it can)."""
 
     holds: tuple[HeldChange, ...]
+    barrier: str = ""
 
 
 class Shared(Struct, frozen=True):

@@ -13,10 +13,16 @@ from aiplatform.mesh_ide.identity.records import KnownRecord
 from aiplatform.mesh_ide.identity.tickets import format_ticket
 from aiplatform.mesh_ide.model.enums import Role
 from aiplatform.mesh_ide.model.errors import LocalError
-from aiplatform.mesh_ide.node.events import AddRosterRecords, Told
+from aiplatform.mesh_ide.model.ids import NodeId
+from aiplatform.mesh_ide.node.events import AddRosterRecords, LookAgain, Told
 from aiplatform.mesh_ide.ports.errors import PeerUnreachableError
 
 EXPIRES_S_MAX: Final = 366 * 24 * 3600.0
+DIAL_S: Final = 5.0
+"""How long a leaving node waits for somebody to answer: a dial over a relay takes under 3 s."""
+
+POLL_S: Final = 0.02
+
 FAREWELL_S: Final = 3.0
 """How long a leaving node waits for the others to have heard: they end the link then."""
 
@@ -116,7 +122,10 @@ class Belonging:
         )
         if record is not None:
             await self._add(record)
-        return answers.Done(f"{member.label} has the role {wanted.name.lower()}")
+        message = f"{member.label} has the role {wanted.name.lower()}"
+        if member.role < Role.EDIT <= wanted:
+            message += "; what it changed so far, which stayed with it, goes to everybody now"
+        return answers.Done(message)
 
     async def leave(self) -> answers.Done:
         """Stop being a member: tell the others, then stop serving. The folder stays.
@@ -133,7 +142,7 @@ class Belonging:
                 "this node is the only member, so there is nobody to leave: `mesh down` stops "
                 "serving, and the folder is yours in any case"
             )
-        online = subjects.core.membership.ready()
+        online = await self._dialled()
         if not online and subjects.is_out():
             subjects.stop()
             return answers.Done(
@@ -162,6 +171,18 @@ class Belonging:
             f"this node has left {subjects.node.settings.workspace_name}; the folder stays as it "
             "is. To come back: `mesh join TICKET .` in the folder, with a ticket of an admin"
         )
+
+    async def _dialled(self) -> tuple[NodeId, ...]:
+        """Return who is online; if nobody is, dial all and wait a moment for the first."""
+        subjects = self._subjects
+        membership = subjects.core.membership
+        if not membership.ready() and not subjects.is_out():
+            await subjects.driver.request(LookAgain)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(DIAL_S):
+                    while not (membership.ready() or subjects.is_out()):  # noqa: ASYNC110 - read
+                        await asyncio.sleep(POLL_S)
+        return membership.ready()
 
     async def _add(self, record: KnownRecord) -> None:
         await self._subjects.driver.request(lambda tag: AddRosterRecords(tag, (record.encoded,)))

@@ -24,6 +24,8 @@ _FOLDER: Final = answers.ConflictSide(
     id=FOLDER_SIDE, who="", node="", time_ms=0, size=0, is_on_disk=True, is_text=False
 )
 
+_RELEASE: Final = "delete files everywhere"
+
 
 class NoSuchSideError(LocalError):
     """The word names no side of the conflict, or several."""
@@ -200,11 +202,18 @@ class Deciding:
                     h.id, h.reason.value, h.since_ms, h.detail, tuple(sorted(h.paths))
                 )
                 for h in holds
-            )
+            ),
+            self._subjects.barrier(Role.EDIT, _RELEASE) if holds else "",
         )
 
     async def release(self, hold: int) -> answers.Done:
-        """Let held deletions through."""
+        """Let held deletions through.
+
+        Raises:
+            NotPermittedError: this node may not edit: nobody would take them now, and all would,
+                unasked, once it may.
+        """
+        self._subjects.require(Role.EDIT, _RELEASE)
         await self._subjects.driver.request(lambda tag: ReleaseHold(tag, hold))
         return answers.Done(
             "released: the files are deleted on every node; `mesh restore` brings one back"

@@ -71,10 +71,12 @@ class Editing:
     async def restore(self, path: str, version: str, to: str) -> answers.Changed:
         """Bring a version back, as a new version or (``to``) as another file.
 
+        On a node that may not edit it is a change like any other of its folder: it stays here.
+
         Raises:
             NoSuchFileError: there is no such file or version, or ``to`` exists already.
         """
-        self._subjects.require(Role.EDIT, "restore")
+        stays = "" if self._subjects.may_edit else f"; {self._subjects.why_staying()}"
         file, state, head = self._subjects.file_ever_at(path)
         if not version and not head.is_deleted:
             raise NoSuchFileError(
@@ -91,7 +93,8 @@ class Editing:
             require_free(self._subjects, to)
             reply = await write(self._subjects, None, to, content, entry.mode, is_rewrite=True)
             heads, undo = shown(reply.heads), f"rm {shlex.quote(to)}"
-            return answers.Changed(to, f"{to} is version {name} of {path}", undo=undo, heads=heads)
+            message = f"{to} is version {name} of {path}{stays}"
+            return answers.Changed(to, message, undo=undo, heads=heads)
         before = state.refs()
         undo = f"mesh restore {shlex.quote(path)} --version {short(before[0].id)}"
         if head.is_deleted:
@@ -101,7 +104,8 @@ class Editing:
         return answers.Changed(
             path,
             f"{path} is version {name} again, as a new version"
-            + ("; it is in conflict now: see `mesh conflicts`" if is_contested else ""),
+            + ("; it is in conflict now: see `mesh conflicts`" if is_contested else "")
+            + stays,
             file.hex(),
             shown(reply.heads),
             undo,

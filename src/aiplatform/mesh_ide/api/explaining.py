@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
@@ -12,6 +14,7 @@ from msgspec.structs import replace
 from aiplatform.mesh_ide.api import answers
 from aiplatform.mesh_ide.api.contests import Contest, contest_at, explained
 from aiplatform.mesh_ide.api.subjects import ROOT, Subjects, shown
+from aiplatform.mesh_ide.api.unwritten import said_of_one
 from aiplatform.mesh_ide.identity.roster import Member
 from aiplatform.mesh_ide.model.counting import counted
 from aiplatform.mesh_ide.model.enums import SyncState
@@ -23,6 +26,7 @@ FILES_PER_TURN: Final = 1000
 
 _LOCAL: Final = "LOCAL"
 _LEFT_BEFORE: Final = "The members keep the version that replicated before."
+_UNWRITTEN: Final = "UNWRITTEN"
 
 
 class Explaining:
@@ -47,6 +51,9 @@ class Explaining:
         contest = contest_at(core.ledger, path)
         if contest is not None:
             return self._contested(file, contest)
+        failed = core.workspace.applier.failed.get(path)
+        if failed is not None:
+            return self._living(path, file, SyncState.PENDING.value, said_of_one(failed[1]))
         if subjects.stays_here(file):
             return self._staying(path, file)
         return self._living(path, file)
@@ -71,9 +78,21 @@ class Explaining:
                 "It stays on this machine."
             )
             return answers.Why(path, "SKIPPED", text)
-        if core.workspace.outstanding:
+        return await self._unknown(path)
+
+    async def _unknown(self, path: str) -> answers.Why:
+        subjects = self._subjects
+        if subjects.core.workspace.outstanding:
             text = "It is not known (yet): the folder is being looked at. Ask again in a moment."
             return answers.Why(path, "UNKNOWN", text)
+        folder = subjects.node.settings.folder
+        is_folder = await asyncio.to_thread(lambda: Path(folder, path).is_dir())
+        if folder and is_folder:
+            text = (
+                "It is a folder, and nothing in it replicates: empty folders do not; with its "
+                "first file it comes to be everywhere."
+            )
+            return answers.Why(path, "FOLDER", text)
         return answers.Why(path, "UNKNOWN", subjects.nothing_at(path))
 
     def _skipped_above(self, path: str) -> Skipped | None:
@@ -93,11 +112,15 @@ class Explaining:
                 await asyncio.sleep(0)
             if not core.ledger.index.is_alive(file):
                 continue
+            if core.ledger.index.path_of(file) in core.workspace.applier.failed:
+                counts[_UNWRITTEN] += 1
+                continue
             sync = core.replication.holdings.sync_state(file, members)
             counts[_LOCAL if subjects.stays_here(file) else sync.value] += 1
         prefix = "" if path == ROOT else f"{path}/"
         skipped = sum(1 for below in core.workspace.skipped if below.startswith(prefix))
-        return answers.Why(path, "FOLDER", _of_folder(counts, skipped))
+        text = _of_folder(counts, skipped, is_tree_staying=subjects.tree_stays())
+        return answers.Why(path, "FOLDER", text)
 
     def _files_in(self, path: str) -> Iterable[FileId]:
         if path != ROOT:
@@ -105,11 +128,18 @@ class Explaining:
         return [file for file in self._subjects.ledger.files() if file != TREE_FILE]
 
     def _deleted(self, path: str, file: FileId) -> answers.Why:
-        _, _, head = self._subjects.known(file)
+        subjects = self._subjects
+        _, _, head = subjects.known(file)
+        text = "It was deleted."
+        if subjects.stays_here(file):
+            text = f"It was deleted here. {_sentence(subjects.why_staying())}"
+        failed = subjects.core.workspace.applier.failed.get(path)
+        if failed is not None:
+            text += f" This node could not take it out of the folder: {failed[1]}."
         return answers.Why(
             path=path,
             state="DELETED",
-            explanation=f"It was deleted. Bring it back with: mesh restore {path}",
+            explanation=f"{text} Bring it back with: mesh restore {shlex.quote(path)}",
             file=file.hex(),
             version=head.version,
             heads=shown(head.heads),
@@ -169,18 +199,27 @@ class Explaining:
             return "It is being written just now."
         lacking = [m for m in self._subjects.others() if not self._replica(m, file).has_it]
         if sync is SyncState.SYNCED:
-            return "Every member has this version on its disk."
+            return self._everywhere()
         names = ", ".join(member.label for member in lacking) or "nobody"
         return f"Not every member has confirmed this version: {names}."
+
+    def _everywhere(self) -> str:
+        """Return who has a file, and where: only its content and history are judged by itself."""
+        if not self._subjects.tree_stays():
+            return "Every member has this version on its disk."
+        return (
+            "Every member has this version on its disk, but names or places of files were changed "
+            "here, and it may stand at another path there: "
+            f"{self._subjects.why_staying()}."
+        )
 
     def _replicas(self, file: FileId) -> tuple[answers.Replica, ...]:
         return tuple(self._replica(m, file) for m in self._subjects.others())
 
     def _replica(self, member: Member, file: FileId) -> answers.Replica:
         core = self._subjects.core
-        pending = core.replication.holdings.pending_at(member.node)
         state, _, _ = core.membership.link_state(member.node)
-        has_it = None if pending is None else file not in pending
+        has_it = core.replication.holdings.has_it(member.node, file)
         return answers.Replica(member.node.hex(), member.label, state, has_it)
 
 
@@ -192,7 +231,7 @@ def _reason(skipped: Skipped) -> str:
     return skipped.reason.value + (f" ({skipped.detail})" if skipped.detail else "")
 
 
-def _of_folder(counts: Counter[str], skipped: int) -> str:
+def _of_folder(counts: Counter[str], skipped: int, *, is_tree_staying: bool) -> str:
     """Return in a sentence how the files of a folder are."""
     total = counts.total()
     parts = [f"It is a folder: {counted(total, 'file')}"]
@@ -206,6 +245,10 @@ def _of_folder(counts: Counter[str], skipped: int) -> str:
         parts.append(f"{counts[SyncState.DIVERGED.value]} with a fault")
     if counts[_LOCAL]:
         parts.append(f"{counts[_LOCAL]} changed here, which stay here")
+    if counts[_UNWRITTEN]:
+        parts.append(f"{counts[_UNWRITTEN]} that this node could not write (`mesh status`)")
+    if is_tree_staying:
+        parts.append("names or places changed on this node, which stay on it")
     if skipped:
         parts.append(f"{skipped} skipped beside them (`mesh skipped`)")
     return ", ".join(parts) + ". Name a file in it to see more."

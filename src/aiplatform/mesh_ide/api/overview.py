@@ -48,7 +48,8 @@ class Overview:
         core = self._subjects.core
         state, rtt_ms, detail = core.membership.link_state(member.node)
         pending = core.replication.holdings.pending_at(member.node)
-        staying = core.replication.own_work.staying(pending or ())
+        lacks = (pending or frozenset()) - core.replication.holdings.lacking_of(pending or ())
+        lacks -= core.replication.own_work.staying(lacks)
         return answers.Peer(
             node=member.node.hex(),
             label=member.label,
@@ -57,7 +58,7 @@ class Overview:
             state=state,
             rtt_ms=stats.rtt_ms if stats and stats.rtt_ms is not None else rtt_ms,
             address=stats.address if stats else "",
-            pending=None if pending is None else len(pending - staying),
+            pending=None if pending is None else len(lacks),
             is_in_step=core.replication.is_in_step(member.node),
             sent_bytes=stats.sent_bytes if stats else 0,
             received_bytes=stats.received_bytes if stats else 0,
@@ -78,7 +79,8 @@ class Overview:
             raise NoSuchNodeError(f"{member.label} is this node itself: name another one")
         state, _, detail = self._subjects.core.membership.link_state(member.node)
         if state != "online":
-            raise PeerUnreachableError(_unreachable(member.label, detail))
+            is_refused = self._subjects.is_refused_by(member.node)
+            raise PeerUnreachableError(_unreachable(member.label, detail, is_refused=is_refused))
         rounds: list[float] = []
         sent = 0
         for sequence in range(1, min(max(1, count), PINGS_MAX) + 1):
@@ -115,6 +117,7 @@ class Overview:
         me = subjects.roster.members.get(subjects.me)
         settings = subjects.node.settings
         outstanding, authoring = core.workspace.outstanding, core.authoring.queued
+        unwritten, lacking = len(core.workspace.applier.failed), core.replication.holdings.lacking
         is_looked_at = core.is_first_sync_done and (
             not settings.folder or core.workspace.has_scanned
         )
@@ -140,12 +143,15 @@ class Overview:
             skipped=len(core.workspace.skipped),
             is_looked_at=is_looked_at,
             is_synced=is_looked_at
-            and not (outstanding or authoring or core.ledger.claimed)
+            and not (outstanding or authoring or core.ledger.claimed or unwritten or lacking)
             and all(peer.is_in_step and peer.pending == 0 for peer in peers),
             problems=tuple(self._problems(is_member=me is not None, is_staying=bool(staying))),
             uptime_ms=subjects.now_ms() - self._started_ms,
             heads=core.replication.holdings.index.summary(b"", b"").fingerprint.hex(),
             staying=len(staying - {TREE_FILE}),
+            is_tree_staying=TREE_FILE in staying,
+            unwritten=unwritten,
+            lacking=lacking,
         )
 
     async def _count(self) -> tuple[int, int, int]:
@@ -192,8 +198,10 @@ class Overview:
         return found
 
     def _staying(self) -> frozenset[FileId]:
-        """Return what linked members lack and will not take of this node."""
+        """Return what linked members lack and will not take of this node; unlinked, all such."""
         replication = self._subjects.core.replication
+        if not replication.peers():
+            return self._subjects.all_staying()
         pending = map(replication.holdings.pending_at, replication.peers())
         return frozenset().union(*(replication.own_work.staying(files or ()) for files in pending))
 
@@ -208,6 +216,8 @@ class Overview:
         return answers.SkippedFiles(files, is_complete=len(files) < SKIPPED_MAX)
 
 
-def _unreachable(label: str, detail: str) -> str:
+def _unreachable(label: str, detail: str, *, is_refused: bool = False) -> str:
     why = f" ({detail})" if detail else ""
+    if is_refused:  # it answered: nothing is wrong with the way there
+        return f"{label} is not reachable{why}"
     return f"{label} is not reachable{why}: is it up (`mesh up` there), and is UDP let through?"

@@ -12,7 +12,7 @@ from aiplatform.mesh_ide.identity.roster import Member, Roster
 from aiplatform.mesh_ide.model.entries import EntryRef, FileHead, Principal
 from aiplatform.mesh_ide.model.enums import PrincipalKind, Role
 from aiplatform.mesh_ide.model.errors import LocalError, MeshIDEError, NotPermittedError
-from aiplatform.mesh_ide.model.ids import FileId, NodeId, SessionId, short
+from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId, NodeId, SessionId, short
 from aiplatform.mesh_ide.node.admission import Admitter
 from aiplatform.mesh_ide.node.core import NodeCore
 from aiplatform.mesh_ide.node.driver import NodeDriver
@@ -154,15 +154,21 @@ class Subjects:
         Raises:
             NotPermittedError: it may not.
         """
+        barrier = self.barrier(role, what)
+        if barrier:
+            raise NotPermittedError(barrier)
+
+    def barrier(self, role: Role, what: str) -> str:
+        """Return why this node's own role does not suffice for something; empty: it does."""
         held = self.roster.role(self.me)
         if held is None:
-            raise NotPermittedError(NO_MEMBER)
-        if held < role:
-            message = (
-                f"this node has the role {held.name.lower()} and may not {what}: ask an admin for "
-                f"`mesh members role {self.label(self.me)} {role.name.lower()}`"
-            )
-            raise NotPermittedError(message)
+            return NO_MEMBER
+        if held >= role:
+            return ""
+        return (
+            f"this node has the role {held.name.lower()} and may not {what}: ask an admin for "
+            f"`mesh members role {self.label(self.me)} {role.name.lower()}`"
+        )
 
     def is_refused_by(self, node: NodeId) -> bool:
         """Return whether a member ended the link because it takes this node for no member."""
@@ -177,9 +183,27 @@ class Subjects:
 
     # --- what nobody else takes --------------------------------------------------------------
 
+    @property
+    def may_edit(self) -> bool:
+        """Return whether others take what is changed here."""
+        return self.core.replication.own_work.is_taken
+
     def stays_here(self, file: FileId) -> bool:
         """Return whether nobody takes the present version of a file, since we may not edit."""
         return bool(self.core.replication.own_work.staying((file,)))
+
+    def tree_stays(self) -> bool:
+        """Return whether nobody takes the names and places that were changed here."""
+        return self.stays_here(TREE_FILE)
+
+    def all_staying(self) -> frozenset[FileId]:
+        """Return all files, and perhaps the tree, whose present version nobody takes.
+
+        For a node that nobody is linked with: otherwise what members lack says which of them it
+        is about. Cost: one look at each file's state, on a node that may not edit.
+        """
+        own_work = self.core.replication.own_work
+        return own_work.staying(state.file for state in self.ledger.states())
 
     def why_staying(self) -> str:
         """Return why what this node changes stays here, and what to do."""

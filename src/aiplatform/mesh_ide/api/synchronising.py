@@ -8,6 +8,7 @@ from typing import Final
 from aiplatform.mesh_ide.api import answers
 from aiplatform.mesh_ide.api.overview import Emit
 from aiplatform.mesh_ide.api.subjects import NO_MEMBER, Subjects
+from aiplatform.mesh_ide.api.unwritten import said_of
 from aiplatform.mesh_ide.model.counting import counted
 from aiplatform.mesh_ide.model.errors import NotPermittedError
 from aiplatform.mesh_ide.model.ids import TREE_FILE, FileId
@@ -59,10 +60,19 @@ class Synchronising:
         is_looked_at = core.is_first_sync_done and (
             core.workspace.has_scanned or not self._subjects.node.settings.folder
         )
-        lacking, staying = self._lacking(only_online=only_online)
-        is_done = is_looked_at and not (outstanding or authoring or fetching or lacking)
-        message = _message(outstanding + authoring, fetching, lacking, is_looked_at=is_looked_at)
-        message = message or f"every member has everything{' else' if staying else ''}"
+        failed = core.workspace.applier.failed
+        lacking, staying, offline = self._lacking(only_online=only_online)
+        lacking_here = core.replication.holdings.lacking
+        is_under_way = bool(outstanding or authoring or fetching)
+        is_done = is_looked_at and not (is_under_way or failed or lacking_here or lacking)
+        # Contents on their way are missing here too: that they are is said already then.
+        missing = 0 if is_under_way or failed else lacking_here
+        parts = _parts(outstanding + authoring, fetching, missing, lacking)
+        if failed:
+            parts.insert(0, said_of(failed))
+        if not is_looked_at:
+            parts.insert(0, "the folder is being looked at")
+        message = "; ".join(parts) or self._all_have(offline, is_rest=bool(staying))
         if staying:
             message += f"; {self._subjects.why_staying()}"
         return answers.SyncProgress(
@@ -73,23 +83,48 @@ class Synchronising:
             lacking=lacking,
             message=message + _held(len(core.workspace.deletions.holds)),
             staying=len(staying - {TREE_FILE}),
+            is_tree_staying=TREE_FILE in staying,
+            unwritten=len(failed),
+            lacking_here=lacking_here,
+            offline=offline,
+        )
+
+    def _all_have(self, offline: tuple[str, ...], *, is_rest: bool) -> str:
+        """Return who has everything.
+
+        Args:
+            offline: members that were left out.
+            is_rest: not what nobody will ever take.
+        """
+        what = "everything else" if is_rest else "everything"
+        if not offline:
+            return f"every member has {what}"
+        others = len(self._subjects.others())
+        return (
+            f"every member that is online ({others - len(offline)} of {others}) has {what}; "
+            f"offline: {', '.join(offline)}"
         )
 
     def _lacking(
         self, *, only_online: bool
-    ) -> tuple[tuple[answers.MemberLack, ...], frozenset[FileId]]:
-        """Return who lacks what, and what nobody will ever take: that is not waited for."""
+    ) -> tuple[tuple[answers.MemberLack, ...], frozenset[FileId], tuple[str, ...]]:
+        """Return who lacks what, what nobody will ever take, and who is offline and left out."""
         core = self._subjects.core
         own_work = core.replication.own_work
         found: list[answers.MemberLack] = []
+        offline: list[str] = []
         staying: set[FileId] = set()
         for member in self._subjects.others():
             pending = core.replication.holdings.pending_at(member.node)
             state, _, _ = core.membership.link_state(member.node)
             if pending is None:
-                if not only_online:
+                if only_online:
+                    offline.append(member.label)
+                else:
                     found.append(answers.MemberLack(member.label, state, None))
                 continue
+            # Where this node lacks a content, the two differ for that reason, not for the other's.
+            pending -= core.replication.holdings.lacking_of(pending)
             is_in_step = core.replication.is_in_step(member.node)
             # Each file is judged by itself, which costs: only at the end.
             refused = own_work.staying(pending) if is_in_step else frozenset()
@@ -97,7 +132,9 @@ class Synchronising:
             lacks = len(pending) - len(refused)
             if lacks or not is_in_step:
                 found.append(answers.MemberLack(member.label, state, lacks))
-        return tuple(found), frozenset(staying)
+        if offline and len(offline) == len(self._subjects.others()):
+            staying.update(self._subjects.all_staying())
+        return tuple(found), frozenset(staying), tuple(offline)
 
 
 def _held(holds: int) -> str:
@@ -107,17 +144,17 @@ def _held(holds: int) -> str:
     return f"; {holds} held here for your word: see `mesh held`"
 
 
-def _message(
-    local: int, fetching: int, lacking: tuple[answers.MemberLack, ...], *, is_looked_at: bool
-) -> str:
-    """Return in a sentence what is waited for; empty: nothing."""
+def _parts(
+    local: int, fetching: int, missing: int, lacking: tuple[answers.MemberLack, ...]
+) -> list[str]:
+    """Return in words what is waited for."""
     parts: list[str] = []
-    if not is_looked_at:
-        parts.append("the folder is being looked at")
     if local:
         parts.append(counted(local, "change here is under way", "changes here are under way"))
     if fetching:
         parts.append(counted(fetching, "content is being fetched", "contents are being fetched"))
+    if missing:
+        parts.append(f"this node lacks {counted(missing, 'file')}")
     for lack in lacking:
         if lack.files is None:
             parts.append(f"{lack.label} is {lack.state}")
@@ -125,4 +162,4 @@ def _message(
             parts.append(f"{lack.label} lacks {counted(lack.files, 'file')}")
         else:
             parts.append(f"{lack.label} is comparing")
-    return "; ".join(parts)
+    return parts

@@ -86,15 +86,35 @@ def _state(answer: answers.Status) -> str:
         parts.append(f"{counted(answer.held, 'held change')} (mesh held)")
     if answer.unarchived:
         parts.append(f"{counted(answer.unarchived, 'content')} not archived yet")
+    parts += _missing(answer)
     lacking = [peer for peer in answer.peers if peer.pending != 0]
     if answer.is_synced:
-        parts.insert(0, f"synced: every member has everything{' else' if answer.staying else ''}")
+        is_all = not (answer.staying or answer.is_tree_staying)
+        parts.insert(0, f"synced: every member has everything{'' if is_all else ' else'}")
     elif lacking:
         names = ", ".join(safe(peer.label) for peer in lacking)
         parts.append(f"not confirmed yet by {names}")
+    parts += _staying(answer)
+    return "; ".join(parts) or "ready"
+
+
+def _missing(answer: answers.Status) -> list[str]:
+    """Return what this node itself has not got into its folder or onto its disk."""
+    if answer.unwritten:
+        return [f"{counted(answer.unwritten, 'file')} could not be written here"]
+    if answer.lacking and answer.is_looked_at and not (answer.outstanding or answer.authoring):
+        return [f"this node lacks {counted(answer.lacking, 'file')}"]
+    return []
+
+
+def _staying(answer: answers.Status) -> list[str]:
+    """Return what was changed here and stays here."""
+    parts: list[str] = []
     if answer.staying:
         parts.append(f"{counted(answer.staying, 'file')} changed here, which nobody takes")
-    return "; ".join(parts) or "ready"
+    if answer.is_tree_staying:
+        parts.append("names or places changed here, which nobody takes")
+    return parts
 
 
 def peers(answer: answers.Peers) -> str:
@@ -257,7 +277,8 @@ def held(answer: answers.Held) -> str:
         lines += [f"     {safe(path)}" for path in hold.paths[:10]]
         if len(hold.paths) > 10:  # noqa: PLR2004 - as shown above
             lines.append(f"     ... and {len(hold.paths) - 10} more (--json lists all)")
-        lines.append(f"   delete them everywhere: mesh release {hold.id}")
+        release = safe(answer.barrier) or f"mesh release {hold.id}"
+        lines.append(f"   delete them everywhere: {release}")
         lines.append(f"   bring them back here:   mesh reject {hold.id}")
     return "\n".join(lines)
 

@@ -88,6 +88,11 @@ class Ledger:
         """Yield every state, the tree's included."""
         return iter(self._states.values())
 
+    @property
+    def known(self) -> int:
+        """Return how many files have a state, deleted ones and the tree among them."""
+        return len(self._states)
+
     def is_alive(self, file: FileId) -> bool:
         """Return whether a file has a head that is not a delete."""
         state = self._states.get(file)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from aiplatform.mesh_ide.identity.records import BadRecordError, KnownRecord, open_record
+from aiplatform.mesh_ide.identity.labels import labels_of
+from aiplatform.mesh_ide.identity.records import (
+    BadRecordError,
+    KnownRecord,
+    RecordKind,
+    open_record,
+)
 from aiplatform.mesh_ide.identity.roster import Roster, evaluate
 from aiplatform.mesh_ide.mesh.outputs import KeepRoster, MembershipOutput, SayTo, Warned
 from aiplatform.mesh_ide.model.enums import Channel
@@ -25,6 +31,7 @@ class RosterBook:
         self._workspace = workspace
         self._records: dict[bytes, KnownRecord] = {}
         self.roster: Roster = evaluate(workspace, ())
+        self._former: dict[NodeId, str] = {}
 
     def restore(self, records: Iterable[bytes]) -> None:
         """Take records that were kept."""
@@ -50,6 +57,7 @@ class RosterBook:
     def evaluate(self) -> None:
         """Find out anew what the records amount to."""
         self.roster = evaluate(self._workspace, self._records.values())
+        self._former = former_labels(self.roster)
 
     def keep(self, fresh: Iterable[KnownRecord]) -> KeepRoster:
         """Forget what had no right to be said; return what of the rest is to be remembered."""
@@ -81,6 +89,18 @@ class RosterBook:
         return node in self.roster.members
 
     def label(self, node: NodeId) -> str:
-        """Return what people call a node."""
+        """Return what people call a node; of a former member its name, marked as such."""
         member = self.roster.members.get(node)
-        return member.label if member is not None else short(node)
+        if member is not None:
+            return member.label
+        return self._former.get(node) or short(node)
+
+
+def former_labels(roster: Roster) -> dict[NodeId, str]:
+    """Return what people call the nodes that are no members any more: by their last admission."""
+    names: dict[NodeId, str] = {}
+    for known in roster.records:
+        record = known.record
+        if record.kind is RecordKind.ADMIT and record.subject in roster.removed:
+            names[record.subject] = record.name
+    return {node: f"{label} (removed)" for node, label in labels_of(names).items()}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from aiplatform.mesh_ide.mesh.membership import MembershipCore
 from aiplatform.mesh_ide.mesh.outputs import KeepRoster
 from aiplatform.mesh_ide.node import records
@@ -18,13 +20,21 @@ from aiplatform.mesh_ide.node.events import (
 )
 from aiplatform.mesh_ide.workspace.core import WorkspaceCore
 
+_MAY_NOT_RELEASE: Final = (
+    "this node may not edit, so nobody would take these deletions: they stay held until it may; "
+    "`mesh reject` brings the files back"
+)
+
 Decision = ReleaseHold | RejectHold | AddRosterRecords | KeepRecords | LookAgain
 
 
 class Deciding:
     """Holds are ended, members admitted, records kept, the folder looked at again.
 
-    Invariant: every request is answered exactly once, those that keep something by ``Keeping``.
+    Invariants:
+        1. every request is answered exactly once, those that keep something by ``Keeping``.
+        2. held deletions become entries only on a node that may edit: a person decides about
+           them when they can reach the others, never before.
     """
 
     def __init__(
@@ -55,6 +65,9 @@ class Deciding:
     def _end_hold(self, request: ReleaseHold | RejectHold, now_ms: int) -> list[Internal]:
         if request.hold not in self._workspace.deletions.holds:
             return [Replied(request.tag, f"there is no hold {request.hold}: see `mesh held`")]
+        if isinstance(request, ReleaseHold) and not self._membership.may_edit:
+            # Its entries would stay here unasked, and all leave at once when its role changes.
+            return [Replied(request.tag, _MAY_NOT_RELEASE)]
         out: list[Internal] = []
         if isinstance(request, ReleaseHold):
             out.extend(self._workspace.release(request.hold, now_ms))

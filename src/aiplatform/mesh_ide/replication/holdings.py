@@ -56,7 +56,8 @@ class Holdings:
            reconciliation showed) the fingerprint that this node has now, or a vector that covers
            what this node has now.
         2. ``index`` holds the fingerprint that every file had at its last ``refresh``.
-        3. files that only a peer names are not remembered: ``pending`` and ``differing`` are
+        3. ``_stored`` are files of the ledger.
+        4. files that only a peer names are not remembered: ``pending`` and ``differing`` are
            files of the ledger, ``shown`` and ``to_show`` of ``index``, and ``told`` is bounded.
     """
 
@@ -81,6 +82,15 @@ class Holdings:
         """Return the files whose content is not known to be here, at most ``RECHECK_MAX``."""
         files = (state.file for state in self._ledger.states())
         return list(islice((file for file in files if file not in self._stored), RECHECK_MAX))
+
+    @property
+    def lacking(self) -> int:
+        """Return how many files are not wholly on this node's disk."""
+        return self._ledger.known - len(self._stored)
+
+    def lacking_of(self, files: Iterable[FileId]) -> frozenset[FileId]:
+        """Return which of these files are not wholly on this node's disk."""
+        return frozenset(file for file in files if file not in self._stored)
 
     def refresh(self, files: Iterable[FileId]) -> None:
         """Bring fingerprints up to date after heads or contents changed."""
@@ -130,7 +140,9 @@ class Holdings:
         state = self._peers[peer]
         state.differing.update(known)
         # Of these the peer can learn by their vectors alone that all of its own is here.
-        state.to_show.update(dict.fromkeys(self._own_work.staying(known) & self._stored))
+        # Sorted: what is said must not depend on how a set happens to be ordered.
+        shown = sorted(self._own_work.staying(known) & self._stored)
+        state.to_show.update(dict.fromkeys(shown))
 
     def reconciled(self, peer: NodeId) -> None:
         """A reconciliation ended: the peer holds what was not found to differ."""
@@ -226,6 +238,20 @@ class Holdings:
         state = self._peers.get(peer)
         return None if state is None else frozenset(state.pending)
 
+    def has_it(self, peer: NodeId, file: FileId) -> bool | None:
+        """Return whether a peer has a file's present version on its disk; ``None``: not known.
+
+        Where this node lacks the content itself, the two differ for that reason: then only what
+        the peer said of its own disk counts.
+        """
+        state = self._peers.get(peer)
+        if state is None:
+            return None
+        if file in self._stored:
+            return file not in state.pending
+        told = state.told.get(file)
+        return None if told is None else self.is_known(file, told)
+
     def is_owed(self, peer: NodeId) -> bool:
         """Return whether a connected peer has not confirmed everything; copies nothing."""
         state = self._peers.get(peer)
@@ -249,7 +275,9 @@ class Holdings:
         return SyncState.SYNCED
 
     def _check_invariants(self) -> None:
-        """Invariant 3, which a peer's words could break."""
+        """Invariant 3, on which a count rests, and 4, which a peer's words could break."""
+        for file in self._stored:
+            assert self._ledger.state(file) is not None, "a stranger's file is held"
         for peer in self._peers.values():
             for file in peer.pending | peer.differing:
                 assert self._ledger.state(file) is not None, "a stranger's file is waited for"

@@ -83,9 +83,7 @@ class Applier:
         if self._folder.is_held(path) or self._is_waiting(path):
             return
         standing = self._folder.standing(path)
-        if standing is not None and (
-            self._is_agreed(path, standing) or self._ledger.is_claimed(standing.file)
-        ):
+        if standing is not None and self._needs_nothing(path, standing):
             return
         owner = self._ledger.index.owner(path)
         is_folder = self._ledger.index.has_below(path)
@@ -105,6 +103,13 @@ class Applier:
             self._needs.want_merge(state)
             return
         self._plan_presence(path, standing, state, content)
+
+    def _needs_nothing(self, path: str, standing: Standing) -> bool:
+        """Return whether there is nothing to do, or somebody else is at work on the file."""
+        if self._is_agreed(path, standing):
+            self.failed.pop(path, None)  # somebody saved the very content that we could not write
+            return True
+        return self._ledger.is_claimed(standing.file)
 
     def _is_agreed(self, path: str, standing: Standing) -> bool:
         """Return whether one file with one head claims the path, and stands there (the usual)."""
