@@ -49,7 +49,7 @@ class Machine:
             "XDG_RUNTIME_DIR": str(self.root / "run"),
             "MESH_LISTEN": "loopback",
             # A port of its own: with the default one, tests that run side by side take each
-            # other's while a node is down, and two nodes that both moved never meet again.
+            # other's while a node is down, and two nodes that both moved meet by a ticket only.
             "MESH_PORT": str(_free_port()),
             "COLUMNS": "200",
         }
@@ -79,6 +79,10 @@ class Machine:
         said = json.loads(self.run(*words, "--json", cwd=cwd).stdout)
         assert said["schema"] == 1
         return said["result"]
+
+    def move(self) -> None:
+        """Be served at another port from the next ``up`` on."""
+        self.environment["MESH_PORT"] = str(_free_port())
 
     def up(self) -> int:
         """Serve in the background; return the process."""

@@ -381,6 +381,28 @@ def test_leaving_right_after_joining_or_starting_dials_first(machines: Machines)
     assert [member["label"] for member in alpha.json("members")["members"]] == ["alpha"]
 
 
+def test_two_machines_that_both_moved_meet_again_by_a_ticket(machines: Machines) -> None:
+    """Neither knows where the other is now; the ticket is not used up, a wrong one is refused."""
+    alpha = founded(machines("alpha"), a_txt="a\n")
+    beta = joined(machines("beta"), alpha)
+    both(alpha, beta)
+    for machine in (alpha, beta):
+        machine.run("down")
+    for machine in (alpha, beta):
+        machine.move()
+        machine.up()
+    beta.write("b.txt", "b\n")
+    ticket = alpha.json("share")["ticket"]
+    assert "linked with alpha" in beta.run("join", ticket, ".").stdout
+    both(alpha, beta)
+    assert alpha.read("b.txt") == "b\n"
+    other = founded(machines("other"), c_txt="c\n")
+    refused = beta.run("join", other.json("share")["ticket"], ".", code=2).stderr
+    assert "is the workspace rocket already, and the ticket is for" in refused
+    beta.run("down")
+    assert "Nobody serves" in beta.run("join", ticket, ".", code=2).stderr
+
+
 def test_a_removed_member_learns_how_to_come_back(machines: Machines) -> None:
     """The commands that `mesh status` names work, in the same folder."""
     alpha = founded(machines("alpha"), a_txt="a\n")

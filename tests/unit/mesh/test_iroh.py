@@ -379,6 +379,23 @@ def test_close_returns_in_time_while_a_peer_is_frozen() -> None:
     run_on_asyncio(work())
 
 
+def test_a_dial_begins_anew_where_somebody_knows_better() -> None:
+    """One that waits at an old address does not hold up the new one; it is heard of once."""
+
+    async def work() -> None:
+        network = IrohNetwork()
+        a = await Party.start(network, "a", "b")
+        b = await Party.start(network, "b", "a")
+        a.transport.dial(b.node, ("192.0.2.1:7311",))
+        await asyncio.sleep(0.05)
+        a.transport.dial(b.node, (*b.addresses, "192.0.2.1:7311"))
+        await a.recorder.until_count(Up, 1)
+        assert a.recorder.count(Down) == 0
+        await close_all(a, b)
+
+    run_on_asyncio(work())
+
+
 def test_cancelled_calls_do_no_harm() -> None:
     """Dials and join requests given up at any moment leave nothing behind that matters."""
 

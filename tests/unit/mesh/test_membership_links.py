@@ -158,6 +158,17 @@ def test_redial_forgets_every_pause() -> None:
     assert only(node.tick(START_MS + 1), Dial) == [Dial(A, ("a:1",))]
 
 
+def test_who_is_told_where_a_member_is_dials_it_there_at_once() -> None:
+    """The new address comes first and is kept; strangers are not dialled."""
+    node = Node(two(), addresses={"a": ("a:1",)})
+    for _ in range(9):
+        node.down("a", START_MS)
+    out = node.core.dial_at(A, ("a:2",), START_MS + 1)
+    assert only(out, KeepAddresses) == [KeepAddresses(A, ("a:2", "a:1"))]
+    assert only(node.tick(START_MS + 1), Dial) == [Dial(A, ("a:2", "a:1"))]
+    assert node.core.dial_at(node_of("b"), ("b:1",), START_MS + 1) == []
+
+
 def test_a_goodbye_is_remembered_for_people() -> None:
     """Why a member left stands in its link's detail."""
     node = Node(two())

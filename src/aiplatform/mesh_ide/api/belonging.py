@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
 from aiplatform.mesh_ide.api import answers
-from aiplatform.mesh_ide.api.subjects import Subjects
+from aiplatform.mesh_ide.api.subjects import NO_MEMBER, Subjects
 from aiplatform.mesh_ide.identity import membership
 from aiplatform.mesh_ide.identity.records import KnownRecord
-from aiplatform.mesh_ide.identity.tickets import format_ticket
+from aiplatform.mesh_ide.identity.tickets import format_ticket, parse
 from aiplatform.mesh_ide.model.enums import Role
-from aiplatform.mesh_ide.model.errors import LocalError
+from aiplatform.mesh_ide.model.errors import LocalError, NotPermittedError
 from aiplatform.mesh_ide.model.ids import NodeId
-from aiplatform.mesh_ide.node.events import AddRosterRecords, LookAgain, Told
+from aiplatform.mesh_ide.node.events import AddRosterRecords, DialAt, LookAgain, Told
 from aiplatform.mesh_ide.ports.errors import PeerUnreachableError
 
 EXPIRES_S_MAX: Final = 366 * 24 * 3600.0
 DIAL_S: Final = 5.0
-"""How long a leaving node waits for somebody to answer: a dial over a relay takes under 3 s."""
+"""How long somebody who asks waits for a link: a dial over a relay takes under 3 s."""
 
 POLL_S: Final = 0.02
 
@@ -29,6 +30,10 @@ FAREWELL_S: Final = 3.0
 
 class LastMemberError(LocalError):
     """The only member cannot leave: nobody would be left."""
+
+
+class WrongTicketError(LocalError):
+    """A ticket that has nothing to say to this node."""
 
 
 class BadExpiryError(LocalError):
@@ -172,17 +177,58 @@ class Belonging:
             "is. To come back: `mesh join TICKET .` in the folder, with a ticket of an admin"
         )
 
+    async def dial(self, text: str) -> answers.Done:
+        """Dial a member where its ticket says that it is. The ticket is not used up.
+
+        Two members that both moved to other addresses find each other by nothing else.
+
+        Raises:
+            WrongTicketError: it is for another workspace, or its issuer is no member.
+            NotPermittedError: this node was removed.
+            PeerUnreachableError: nobody answers there.
+        """
+        subjects = self._subjects
+        ticket = parse(text)
+        title = subjects.node.settings.workspace_name
+        if ticket.workspace != subjects.node.settings.workspace:
+            raise WrongTicketError(
+                f"this folder is the workspace {title} already, and the ticket is for "
+                f"{ticket.workspace_name}: join that one in another folder"
+            )
+        if subjects.is_out():
+            raise NotPermittedError(NO_MEMBER)
+        issuer = NodeId(ticket.issuer)
+        if issuer not in subjects.roster.members or issuer == subjects.me:
+            raise WrongTicketError(
+                f"this folder is the workspace {title} already, and who made the ticket "
+                f"({subjects.label(issuer)}) is no other member of it"
+            )
+        label = subjects.label(issuer)
+        await subjects.driver.request(lambda tag: DialAt(tag, issuer, ticket.addresses))
+        if not await self._within(lambda: issuer in subjects.core.membership.ready()):
+            _, _, detail = subjects.core.membership.link_state(issuer)
+            raise PeerUnreachableError(
+                f"{label} does not answer at {', '.join(ticket.addresses)} ({detail or 'yet'}): is "
+                "it up, and was the ticket made since it has this address?"
+            )
+        return answers.Done(f"linked with {label}: this folder was a member already")
+
     async def _dialled(self) -> tuple[NodeId, ...]:
         """Return who is online; if nobody is, dial all and wait a moment for the first."""
         subjects = self._subjects
         membership = subjects.core.membership
         if not membership.ready() and not subjects.is_out():
             await subjects.driver.request(LookAgain)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(DIAL_S):
-                    while not (membership.ready() or subjects.is_out()):  # noqa: ASYNC110 - read
-                        await asyncio.sleep(POLL_S)
+            await self._within(lambda: bool(membership.ready()) or subjects.is_out())
         return membership.ready()
+
+    async def _within(self, is_true: Callable[[], bool]) -> bool:
+        """Wait for links to change until something is true; return whether it is in time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DIAL_S):
+                while not is_true():  # noqa: ASYNC110 - reading a counter
+                    await asyncio.sleep(POLL_S)
+        return is_true()
 
     async def _add(self, record: KnownRecord) -> None:
         await self._subjects.driver.request(lambda tag: AddRosterRecords(tag, (record.encoded,)))

@@ -38,10 +38,14 @@ class Explaining:
 
     async def why(self, path: str) -> answers.Why:
         """Return everything about one path. Cost: for a folder, one look at each file in it."""
-        subjects, core = self._subjects, self._subjects.core
-        file = core.ledger.index.owner(path)
+        file = self._subjects.ledger.index.owner(path)
         if file is None:
             return await self._no_file(path)
+        return self._hindered(path, file) or self._living(path, file)
+
+    def _hindered(self, path: str, file: FileId) -> answers.Why | None:
+        """Return why a file's version is not just on its way, if something here keeps it."""
+        subjects, core = self._subjects, self._subjects.core
         if any(path in hold.paths for hold in core.workspace.deletions.holds.values()):
             return self._living(path, file, "HELD", "Its deletion here is held: see `mesh held`.")
         skipped = core.workspace.skipped.get(path)
@@ -54,9 +58,7 @@ class Explaining:
         failed = core.workspace.applier.failed.get(path)
         if failed is not None:
             return self._living(path, file, SyncState.PENDING.value, said_of_one(failed[1]))
-        if subjects.stays_here(file):
-            return self._staying(path, file)
-        return self._living(path, file)
+        return self._staying(path, file) if subjects.stays_here(file) else None
 
     # --- where no file lives -----------------------------------------------------------------
 

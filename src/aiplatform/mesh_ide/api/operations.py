@@ -51,6 +51,8 @@ class Operations:
                 return await self._overview.status()
             case requests.AskPeers():
                 return self._overview.peers()
+            case requests.AskDial():
+                return await self._belonging.dial(request.ticket)
             case requests.AskPing():
                 return await self._overview.ping(request.node, request.count, emit)
             case requests.AskWhy():

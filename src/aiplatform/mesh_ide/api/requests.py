@@ -31,6 +31,12 @@ class AskPeers(Ask[answers.Peers], frozen=True, tag="peers"):
     """Who is linked, and how?"""
 
 
+class AskDial(Ask[answers.Done], frozen=True, tag="dial"):
+    """Where its issuer is now stands in this ticket: dial it."""
+
+    ticket: str
+
+
 class AskPing(Ask[answers.PingResult], frozen=True, tag="ping"):
     """How long does a message take to a node and back? Streams each round."""
 
@@ -210,6 +216,7 @@ AnySnapshotAsk = AskSnapshotCreate | AskSnapshots | AskSnapshot | AskSnapshotDif
 AnyAsk = (
     AskStatus
     | AskPeers
+    | AskDial
     | AskPing
     | AskWhy
     | AskSync

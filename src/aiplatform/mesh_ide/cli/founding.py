@@ -20,7 +20,7 @@ from aiplatform.mesh_ide.cli.output import locations, note, root_around
 from aiplatform.mesh_ide.cli.serve import is_moved
 from aiplatform.mesh_ide.identity.keystore import KeyKind, read_or_create_key
 from aiplatform.mesh_ide.identity.records import NAME_CHARS_MAX, clean_name
-from aiplatform.mesh_ide.identity.tickets import TICKET_CHARS_MAX, Ticket, parse
+from aiplatform.mesh_ide.identity.tickets import TICKET_CHARS_MAX, Ticket
 from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import Listen
 from aiplatform.mesh_ide.model.enums import NodeType
 from aiplatform.mesh_ide.model.errors import LocalError, NotPermittedError, UnavailableError
@@ -156,10 +156,27 @@ def init(folder: Path, workspace: str, name: str, kind: str) -> Place:
     return write_place(state, folder, title, node_name)
 
 
+def read_ticket(text: str) -> str:
+    """Return a ticket as it was typed, or (``-``) from the standard input."""
+    return sys.stdin.read(TICKET_CHARS_MAX) if text == "-" else text
+
+
+def folder_for(ticket: Ticket, start: Path, directory: str) -> Path:
+    """Return the folder that is to become a node: DIR, or one of the workspace's name."""
+    return Path(os.path.normpath(start / (directory or _folder_name(ticket))))
+
+
+def is_place(folder: Path) -> bool:
+    """Return whether a folder, itself, is a workspace of this machine."""
+    try:
+        return locations().find(folder).folder == folder
+    except NoWorkspaceError:
+        return False
+
+
 def join(  # noqa: PLR0913 - what people say of a newcomer
-    text: str,
-    start: Path,
-    directory: str,
+    ticket: Ticket,
+    folder: Path,
     name: str,
     kind: str,
     *,
@@ -176,11 +193,9 @@ def join(  # noqa: PLR0913 - what people say of a newcomer
             used up.
     """
     places = locations()
-    ticket = parse(sys.stdin.read(TICKET_CHARS_MAX) if text == "-" else text)
     node_type = node_type_of(kind)
     node_name = clean_name(name or host_name())
     reach = listen_of(listen)
-    folder = Path(os.path.normpath(start / (directory or _folder_name(ticket))))
     _check_port(reach, port)
     existed = folder.exists()
     _checked_folder(places, folder)

@@ -15,6 +15,7 @@ from aiplatform.mesh_ide.api.client import ControlClient, NodeWentAwayError, not
 from aiplatform.mesh_ide.api.locations import Place
 from aiplatform.mesh_ide.cli.options import FolderOption, JsonOption, TimeoutOption
 from aiplatform.mesh_ide.cli.output import (
+    connect,
     folder_of,
     locations,
     note,
@@ -133,14 +134,23 @@ def join(  # noqa: PLR0913 - one argument an option
     """Become a node of a workspace by a ticket, and serve it.
 
     What stands in DIR already is joined with the workspace: equal files are one, different files
-    of one name are a conflict that you decide. After the first time `mesh up` is enough.
+    of one name are a conflict that you decide. After the first time `mesh up` is enough. In a
+    folder that is a node of that workspace already, the ticket says where its issuer is now.
     """
     from aiplatform.mesh_ide.cli import founding  # noqa: PLC0415 - imports a whole node
+    from aiplatform.mesh_ide.identity.tickets import parse  # noqa: PLC0415 - as above
 
+    text = founding.read_ticket(ticket)
+    read = parse(text)
+    there = founding.folder_for(read, folder_of(folder), directory)
+    if founding.is_place(there):
+        with connect(str(there)) as node:
+            done = node.call(requests.AskDial(text), timeout)
+        print_json("join", done) if as_json else print_text(done.message)
+        return
     place = founding.join(
-        ticket,
-        folder_of(folder),
-        directory,
+        read,
+        there,
         name,
         node_type,
         listen=listen,

@@ -314,6 +314,15 @@ class MembershipCore:
         """Ping, notice the dead, dial. ``busy``: peers on which something depends."""
         return self._links.tick(busy, self.addresses, now_ms)
 
+    def dial_at(
+        self, peer: NodeId, addresses: tuple[str, ...], now_ms: int
+    ) -> list[MembershipOutput]:
+        """Take where a member is from somebody who knows, and dial it with the next tick."""
+        if self._links.get(peer) is None:
+            return []
+        self._links.redial(now_ms)
+        return self._book.learn_first(peer, addresses)
+
     def redial(self, now_ms: int) -> None:
         """Forget every pause: the network may have come back."""
         self._links.redial(now_ms)

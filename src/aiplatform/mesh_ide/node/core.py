@@ -57,6 +57,7 @@ from aiplatform.mesh_ide.node.events import (
     Command,
     DamageFound,
     DeleteFile,
+    DialAt,
     EditText,
     Event,
     FetchContents,
@@ -253,7 +254,9 @@ class NodeCore:
                 self._is_going_on = False  # what is left is flushed after every event
             case EditText() | PutContent() | DeleteFile() | MoveFile():
                 return [*self.requests.handle(event, now_ms)]
-            case ReleaseHold() | RejectHold() | AddRosterRecords() | KeepRecords() | LookAgain():
+            case ReleaseHold() | RejectHold() | LookAgain() | DialAt():
+                return self._deciding.handle(event, now_ms)
+            case AddRosterRecords() | KeepRecords():
                 return self._deciding.handle(event, now_ms)
             case _:
                 return self._results.handle(event, now_ms)

@@ -12,6 +12,7 @@ from aiplatform.mesh_ide.node.core_keeping import Keeping
 from aiplatform.mesh_ide.node.core_looking import FirstLook
 from aiplatform.mesh_ide.node.events import (
     AddRosterRecords,
+    DialAt,
     KeepRecords,
     LookAgain,
     RejectHold,
@@ -25,7 +26,7 @@ _MAY_NOT_RELEASE: Final = (
     "`mesh reject` brings the files back"
 )
 
-Decision = ReleaseHold | RejectHold | AddRosterRecords | KeepRecords | LookAgain
+Decision = ReleaseHold | RejectHold | AddRosterRecords | KeepRecords | LookAgain | DialAt
 
 
 class Deciding:
@@ -61,6 +62,9 @@ class Deciding:
             case LookAgain():
                 self._membership.redial(now_ms)
                 return [*self._looking.again(now_ms), Replied(request.tag)]
+            case DialAt():
+                out = self._membership.dial_at(request.peer, request.addresses, now_ms)
+                return [*out, Replied(request.tag)]
 
     def _end_hold(self, request: ReleaseHold | RejectHold, now_ms: int) -> list[Internal]:
         if request.hold not in self._workspace.deletions.holds:

@@ -177,6 +177,14 @@ class LookAgain(Struct, frozen=True):
     tag: int
 
 
+class DialAt(Struct, frozen=True):
+    """Dial a member at these addresses, which somebody who knows names."""
+
+    tag: int
+    peer: NodeId
+    addresses: tuple[str, ...]
+
+
 Request = (
     EditText
     | PutContent
@@ -187,6 +195,7 @@ Request = (
     | AddRosterRecords
     | KeepRecords
     | LookAgain
+    | DialAt
 )
 
 
@@ -263,6 +272,7 @@ __all__ = [
     "DamageFound",
     "DeleteFile",
     "Dial",
+    "DialAt",
     "Disconnect",
     "EditText",
     "Event",

@@ -76,7 +76,8 @@ class Transport(Protocol):
     def dial(self, peer: NodeId, addresses: Sequence[str]) -> None:
         """Begin to connect; the listener hears how it went within 10 s.
 
-        Idempotent while dialling or connected.
+        Idempotent while connected, and while dialling there; with other addresses than those that
+        it goes to, a dial under way begins anew.
         """
 
     def send_nowait(self, peer: NodeId, channel: Channel, frame: bytes) -> None:

@@ -16,9 +16,10 @@ and greeting take at a satellite's round trip of 0.6 s; then the peer's way is t
 
 
 class Dial:
-    """What a transport knows of one dial: its task, its deadline and its guest."""
+    """What a transport knows of one dial: where it goes, its task, its deadline and its guest."""
 
-    def __init__(self) -> None:
+    def __init__(self, addresses: tuple[str, ...]) -> None:
+        self.addresses = addresses
         self.task: asyncio.Task[None] | None = None
         self.deadline: asyncio.Timeout | None = None
         self.guest: Handshake | None = None

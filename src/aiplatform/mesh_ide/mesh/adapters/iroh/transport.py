@@ -140,12 +140,15 @@ class IrohTransport:
 
     def dial(self, peer: NodeId, addresses: Sequence[str]) -> None:
         """See ``Transport.dial``."""
-        if not self._tasks.is_running or peer in self._links or peer in self._dials:
+        if not self._tasks.is_running or peer in self._links:
             return
-        dial = self._dials[peer] = Dial()
-        dial.task = self._tasks.spawn(
-            self._dial(peer, tuple(addresses), dial), f"dial {short(peer)}"
-        )
+        under_way = self._dials.get(peer)
+        if under_way is not None:
+            if under_way.guest is not None or set(addresses) <= set(under_way.addresses):
+                return
+            self._drop_dial(peer)
+        dial = self._dials[peer] = Dial(tuple(addresses))
+        dial.task = self._tasks.spawn(self._dial(peer, dial), f"dial {short(peer)}")
 
     def send_nowait(self, peer: NodeId, channel: Channel, frame: bytes) -> None:
         """See ``Transport.send_nowait``."""
@@ -218,10 +221,10 @@ class IrohTransport:
 
     # --- dialling ---------------------------------------------------------------------------
 
-    async def _dial(self, peer: NodeId, addresses: tuple[str, ...], dial: Dial) -> None:
+    async def _dial(self, peer: NodeId, dial: Dial) -> None:
         outcome: Handshake | Ended
         try:
-            outcome = await self._shake_hands(peer, addresses, dial)
+            outcome = await self._shake_hands(peer, dial)
         except LinkOverError as over:
             outcome = over.ended
         assert self._dials.pop(peer) is dial, "whoever drops a dial cancels it"
@@ -232,7 +235,7 @@ class IrohTransport:
         elif isinstance(outcome, Ended):
             self._say_down(peer, outcome.end, outcome.detail)
 
-    async def _shake_hands(self, peer: NodeId, addresses: tuple[str, ...], dial: Dial) -> Handshake:
+    async def _shake_hands(self, peer: NodeId, dial: Dial) -> Handshake:
         """Connect, greet, and wait for the peer's greeting, which says that it took us.
 
         Raises:
@@ -240,14 +243,16 @@ class IrohTransport:
         """
         if peer not in self._allowed:
             raise LinkOverError(LinkEnd.CLOSED_BY_US, "not a member: not dialled")
-        where = ", ".join(addresses) or "no address"
+        where = ", ".join(dial.addresses) or "no address"
         assert self._reaching is not None, "dials begin after the start"
         self._serial += 1
         reached: Reached | None = None
         is_done = False
         try:
             async with asyncio.timeout(self._dial_timeout_s) as dial.deadline:
-                reached = await self._reaching.connect(peer, addresses, self._relay_url, LINK_ALPN)
+                reached = await self._reaching.connect(
+                    peer, dial.addresses, self._relay_url, LINK_ALPN
+                )
                 connection = reached.connection
                 outgoing = await open_stream(connection, Channel.CONTROL, self._own_greeting())
                 incoming = await connection.accept_uni()
