@@ -38,6 +38,8 @@ def test_whoever_has_joined_and_is_not_served_is_told_both(
     def refuse(*_: object, **__: object) -> None:
         raise AddressInUseError("UDP port 7311 is taken")
 
+    monkeypatch.setattr(founding, "read_ticket", lambda _: None)
+    monkeypatch.setattr(founding, "is_place", lambda _: False)
     monkeypatch.setattr(founding, "join", lambda *_, **__: place)
     monkeypatch.setattr(verbs_serving, "serve_place", refuse)
     with pytest.raises(AddressInUseError):

@@ -156,9 +156,9 @@ def init(folder: Path, workspace: str, name: str, kind: str) -> Place:
     return write_place(state, folder, title, node_name)
 
 
-def read_ticket(text: str) -> str:
-    """Return a ticket as it was typed, or (``-``) from the standard input."""
-    return sys.stdin.read(TICKET_CHARS_MAX) if text == "-" else text
+def read_ticket(text: str) -> Ticket:
+    """Return the ticket that was typed, or (``-``) comes from the standard input."""
+    return parse(sys.stdin.read(TICKET_CHARS_MAX) if text == "-" else text)
 
 
 def folder_for(ticket: Ticket, start: Path, directory: str) -> Path:

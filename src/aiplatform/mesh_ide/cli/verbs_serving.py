@@ -138,14 +138,13 @@ def join(  # noqa: PLR0913 - one argument an option
     folder that is a node of that workspace already, the ticket says where its issuer is now.
     """
     from aiplatform.mesh_ide.cli import founding  # noqa: PLC0415 - imports a whole node
-    from aiplatform.mesh_ide.identity.tickets import parse  # noqa: PLC0415 - as above
+    from aiplatform.mesh_ide.identity.tickets import format_ticket  # noqa: PLC0415 - as above
 
-    text = founding.read_ticket(ticket)
-    read = parse(text)
+    read = founding.read_ticket(ticket)
     there = founding.folder_for(read, folder_of(folder), directory)
     if founding.is_place(there):
         with connect(str(there)) as node:
-            done = node.call(requests.AskDial(text), timeout)
+            done = node.call(requests.AskDial(format_ticket(read)), timeout)
         print_json("join", done) if as_json else print_text(done.message)
         return
     place = founding.join(
