@@ -20,7 +20,7 @@ from aiplatform.mesh_ide.cli.output import locations, note, root_around
 from aiplatform.mesh_ide.cli.serve import is_moved
 from aiplatform.mesh_ide.identity.keystore import KeyKind, read_or_create_key
 from aiplatform.mesh_ide.identity.records import NAME_CHARS_MAX, clean_name
-from aiplatform.mesh_ide.identity.tickets import TICKET_CHARS_MAX, Ticket
+from aiplatform.mesh_ide.identity.tickets import TICKET_CHARS_MAX, Ticket, parse
 from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import Listen
 from aiplatform.mesh_ide.model.enums import NodeType
 from aiplatform.mesh_ide.model.errors import LocalError, NotPermittedError, UnavailableError
