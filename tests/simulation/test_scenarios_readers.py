@@ -8,21 +8,24 @@ from typing import cast
 
 import pytest
 
+from aiplatform.mesh_ide.documents.state import FileState
 from aiplatform.mesh_ide.mesh.membership import MembershipCore
 from aiplatform.mesh_ide.model.enums import Role, SyncState
 from aiplatform.mesh_ide.model.ids import FileId, NodeId
-from aiplatform.mesh_ide.model.messages import Entries
+from aiplatform.mesh_ide.model.messages import Entries, Ping, Pong, Stored
 from aiplatform.mesh_ide.node.core import NodeCore
+from aiplatform.mesh_ide.node.core_completeness import Completeness
 from aiplatform.mesh_ide.node.core_deciding import Deciding
 from aiplatform.mesh_ide.node.core_inner import Internal
 from aiplatform.mesh_ide.node.events import Event, Received, RejectHold, ReleaseHold
 from aiplatform.mesh_ide.replication.commands import ReplicationCommand
 from aiplatform.mesh_ide.replication.core import ReplicationCore
+from aiplatform.mesh_ide.replication.holdings import Holdings
 from aiplatform.mesh_ide.replication.own_work import OwnWork
 from aiplatform.mesh_ide.simulation import checks
 from aiplatform.mesh_ide.simulation.node import SimulatedNode
 from aiplatform.mesh_ide.simulation.stage import Stage
-from tests.simulation.mutant_nodes import Twisted, insist, replication_twist
+from tests.simulation.mutant_nodes import Twisted, holdings_twist, insist, replication_twist
 
 EDITOR, OTHER, READER = 0, 1, 2
 
@@ -297,3 +300,93 @@ def test_a_release_while_it_may_not_edit_would_wipe_everybody_later() -> None:
     stage = emptied_by_a_reader(be_lenient)
 
     assert stage.paths(EDITOR) == stage.paths(OTHER) == []
+
+
+# --- quiet, and what a vector may promise --------------------------------------------------------
+
+
+class TalkativeHoldings(Holdings):
+    """Asks for a head again each time that it is named: the planted bug."""
+
+    def on_stored(self, peer: NodeId, message: Stored) -> tuple[list[FileId], list[FileId]]:
+        """Forget what was named before."""
+        state = self._peers[peer]
+        for file, _ in message.heads:
+            state.told.pop(file, None)
+            state.beyond.pop(file, None)
+        return super().on_stored(peer, message)
+
+
+def said_while_idle(twist: Callable[[NodeCore], None] | None = None) -> int:
+    """Return how many messages but pings all nodes get in five seconds without any change."""
+    stage = reader_changes(twist)
+    stage.wait(6000)
+    count = 0
+
+    def look(node: SimulatedNode, event: Event) -> None:
+        nonlocal count
+        del node
+        count += isinstance(event, Received) and not isinstance(event.message, Ping | Pong)
+
+    stage.world.after_event = look  # type: ignore[method-assign]
+    stage.wait(5000)
+    return count
+
+
+def test_a_reader_with_changes_lets_the_mesh_rest() -> None:
+    """What it holds is said and asked about once, not twice a second for ever."""
+    assert said_while_idle() == 0
+
+
+def test_one_that_asks_whenever_a_head_is_named_never_rests() -> None:
+    """The planted bug: the reader answers by naming it again."""
+    assert said_while_idle(holdings_twist(TalkativeHoldings)) > 10
+
+
+class RashCompleteness(Completeness):
+    """Looks at the version that stands alone: the planted bug."""
+
+    def _holds_all_sides(self, state: FileState) -> bool:
+        """Take it for held."""
+        return True
+
+
+def be_rash(core: NodeCore) -> None:
+    """Let a reader confirm versions whose contents it has not got."""
+    core._completeness.__class__ = RashCompleteness
+
+
+def confirmed_without_content(twist: Callable[[NodeCore], None] | None = None) -> bool:
+    """Return whether an editor ever believes that the reader has what it has not got."""
+    stage = Stage(1, factory=None if twist is None else Twisted(twist))
+    stage.save(EDITOR, "logo.bin", b"\0first")
+    stage.start()
+    reader = stage.admit("reader", Role.READ)
+    stage.start()
+    stage.settle()
+    stage.part(reader)
+    for number in range(4):
+        stage.save(reader, "logo.bin", b"\0the reader's %d" % number)
+        stage.wait(1500)
+    stage.save(EDITOR, "logo.bin", b"\0the editor's")
+    stage.wait(3000)
+    head = stage.head(EDITOR, "logo.bin")
+    assert head is not None
+    assert head.blob is not None
+    stage.heal()
+    holdings = stage[EDITOR].core.replication.holdings
+    for _ in range(6000):
+        stage.wait(2)
+        if holdings.pending_at(stage[reader].id) == frozenset():
+            return not stage[reader].core.workspace.folder.holds(head.blob)
+    raise AssertionError("it is never confirmed")
+
+
+def test_a_reader_confirms_a_version_behind_its_own_with_its_content() -> None:
+    """Its own version stands in the folder; the other one has to be here all the same."""
+    assert not confirmed_without_content()
+
+
+def test_one_that_looks_at_what_stands_confirms_too_early() -> None:
+    """The planted bug: the only copy may be lost after everybody was said to have it."""
+    assert confirmed_without_content(be_rash)

@@ -19,6 +19,7 @@ from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import (
 )
 from aiplatform.mesh_ide.mesh.adapters.iroh.reaching import (
     HEAD_START_S,
+    SPARES_MAX,
     NotReachedError,
     Reached,
     Reaching,
@@ -183,6 +184,49 @@ def test_two_nodes_of_one_machine_meet_by_loopback_when_its_network_is_gone(near
             assert NodeId(reached.connection.remote_id().to_bytes()) == here.peer
             assert reached.spare is not None
             here.reaching.let_go(reached.spare)
+
+    run_on_asyncio(work())
+
+
+class Hasty(Reaching):
+    """Takes any wrong answer for the peer's: the planted bug."""
+
+    async def _by_spare(self, dial: _Dial, address: str) -> Reached:
+        self._mistake(dial.peer)
+        return await super()._by_spare(dial, address)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [(Reaching, 0), (Hasty, 1)])
+def test_this_machines_other_node_says_nothing_of_a_peer_that_is_away(
+    near: set[str], kind: type[Reaching], expected: int
+) -> None:
+    """It answers at the loopback address that every machine has; the peer is switched off."""
+
+    async def work() -> None:
+        async with scene(kind) as here:
+            near.add(here.wrong)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(HEAD_START_S + 1):
+                    await here.reach("192.0.2.1:7311", here.wrong)
+            assert len(here.reaching._mistaken) == expected
+
+    run_on_asyncio(work())
+
+
+def test_so_many_spares_dial_at_once_and_no_more(near: set[str]) -> None:
+    """For all dials together: each has descriptors, which the store and the folder need too."""
+
+    async def work() -> None:
+        async with scene() as here:
+            addresses = [f"127.0.0.1:{port}" for port in range(9, 9 + SPARES_MAX)]
+            near.update(addresses)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(HEAD_START_S + 0.5), asyncio.TaskGroup() as group:
+                    for _ in range(3):
+                        group.create_task(here.reach("192.0.2.1:7311", *addresses))
+                    await asyncio.sleep(HEAD_START_S + 0.3)
+                    at_once = len(here.reaching._spares)
+            assert at_once == SPARES_MAX
 
     run_on_asyncio(work())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from aiplatform.mesh_ide.model.ids import BlobHash
 from aiplatform.mesh_ide.ports.errors import CorruptContentError, CorruptRecordError
 from aiplatform.mesh_ide.ports.filetree import Contents
 from aiplatform.mesh_ide.ports.store import CHUNK_BYTES, PutBlob, PutChunk
-from aiplatform.mesh_ide.storage.contents import ContentCache, StoreContents
+from aiplatform.mesh_ide.storage.contents import ContentCache, StoreContents, _checked
 from aiplatform.mesh_ide.storage.memory import MemoryStore
 from aiplatform.mesh_ide.storage.memory_disk import MemoryDisk
 from tests.unit.storage.making import blob_of, digest, put_blob
@@ -28,7 +29,7 @@ class Folder:
         self.disk = MemoryDisk()
         self.store = MemoryStore(self.disk)
         self.reported: list[CorruptRecordError] = []
-        self.contents: Contents = StoreContents(
+        self.contents = StoreContents(
             ContentCache(1000), self.store, self.open, self.reported.append
         )
 
@@ -116,16 +117,48 @@ def test_an_empty_content_is_a_content() -> None:
     assert here.contents.read(blob_of(b"")) == b""
 
 
-def test_a_file_with_other_content_is_not_there_for_read_and_fails_chunks() -> None:
-    """Somebody changed it: never hand out bytes under a wrong name."""
+class Streaming(StoreContents):
+    """Judges a file when all of it has left: the planted bug."""
+
+    def _large_file(self, blob: BlobHash, path: str) -> Iterator[bytes] | None:
+        pieces = self._file_reader(path)
+        return None if pieces is None else _checked(blob, pieces, path)
+
+
+def handed_out(contents: Contents, path: str) -> bytes:
+    """Return the bytes that leave although the file is another by now."""
+    out = b""
+    with suppress(CorruptContentError):
+        for piece in contents.chunks(blob_of(b"before"), path) or ():
+            out += piece
+    return out
+
+
+@pytest.mark.parametrize(
+    "now", [[b"changed ", b"meanwhile"], [b"changed"], [bytes(CHUNK_BYTES), b"and more"]]
+)
+def test_not_a_byte_of_a_file_that_changed_is_handed_out(now: list[bytes]) -> None:
+    """What somebody wrote there since may be a private key."""
     here = Folder()
-    here.files["a.txt"] = [b"changed ", b"meanwhile"]
+    here.files["a.txt"] = now
     assert here.contents.read(blob_of(b"before"), "a.txt") is None
-    pieces = here.contents.chunks(blob_of(b"before"), "a.txt")
+    assert here.contents.chunks(blob_of(b"before"), "a.txt") is None
+    assert handed_out(here.contents, "a.txt") == b""
+    here.contents.__class__ = Streaming
+    assert handed_out(here.contents, "a.txt"), "the check can fail"
+
+
+def test_a_large_file_that_changes_while_it_is_handed_out_fails_it() -> None:
+    """The last piece tells."""
+    here = Folder()
+    content = [bytes(CHUNK_BYTES), b"end"]
+    here.files["big"] = content
+    pieces = here.contents.chunks(blob_of(b"".join(content)), "big")
     assert pieces is not None
-    assert [next(pieces), next(pieces)] == [b"changed ", b"meanwhile"]
-    with pytest.raises(CorruptContentError, match=r"a\.txt"):
-        next(pieces)
+    assert next(pieces) == content[0]
+    content[1] = b"END"
+    with pytest.raises(CorruptContentError, match="big"):
+        all_of(pieces)
 
 
 def test_a_rotten_archive_is_reported_and_the_folder_helps() -> None:

@@ -140,3 +140,22 @@ def test_what_is_too_large_to_be_judged_is_not_read_at_all() -> None:
         "huge.pem": SkipReason.SECRET,
         "small.pem": SkipReason.UNREADABLE,
     }
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"# key " + b"9d61b19d" * 8,
+        b"9d 61 b1 9d ef fd 5a 60 ba 84 4a f4 92 ec",
+        b"MC4CAQAwBQYDK2VwBCIEINTu\nctv5E1hK1bbY8fdp",
+        b"priv:\n    00:ab:12:cd:00:ab:12:cd:00:ab:12:cd",
+        b"password=hunter2",
+        b"SECRET: x",
+        bytes(range(128, 228)),
+    ],
+)
+def test_what_stands_between_blocks_may_be_a_key_without_its_labels(said: bytes) -> None:
+    """Keys in hexadecimal, cut into short lines or named as what they are stay at home."""
+    certificate = b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+    assert is_public(certificate + b"# Buypass Class 2 Root CA\n# MD5 Fingerprint: 46:a7:d2\n")
+    assert not is_public(certificate + said + b"\n")

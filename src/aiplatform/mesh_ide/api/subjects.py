@@ -161,6 +161,8 @@ class Subjects:
     def barrier(self, role: Role, what: str) -> str:
         """Return why this node's own role does not suffice for something; empty: it does."""
         held = self.roster.role(self.me)
+        if held is None and self.core.membership.may_edit:
+            return "this node has not heard yet who belongs here: try again when a member is online"
         if held is None:
             return NO_MEMBER
         if held >= role:

@@ -121,7 +121,10 @@ class NodeCore:
         self.mending = Mending(self.ledger, self.intake, self.replication, self.workspace)
         self.folder_problem: str | None = None
         self._completeness = Completeness(
-            self.ledger, self.workspace.folder, self.replication.holdings
+            self.ledger,
+            self.workspace.folder,
+            self.replication.holdings,
+            self.replication.own_work,
         )
         self._doubts = Doubts(self.ledger)
         self._warnings = Warnings()

@@ -293,17 +293,19 @@ class NodeDriver:
     def _begin_later(self, job: Job) -> None:
         """Begin a job once what is to be sent and told by now has left.
 
-        A lane that is woken takes the interpreter from the loop: a frame that was waiting to be
-        written left half a millisecond later for the commit that was begun beside it. Two turns
-        of the loop are what a frame takes to the link, and an answer to its socket.
+        A lane that is woken takes the interpreter from the loop: frames left half a millisecond
+        later for it. Two turns of the loop bring a frame to the link, an answer to its socket.
         """
         self._jobs.append(job)
         if len(self._jobs) == 1:
             self._loop.call_soon(self._loop.call_soon, self._begin_jobs)
 
     def _begin_jobs(self) -> None:
-        while self._jobs:
-            self._lanes.submit(self._jobs.popleft())
+        try:
+            while self._jobs:
+                self._lanes.submit(self._jobs.popleft())
+        except Exception as error:  # noqa: BLE001 - as in a turn: the node ends and says why
+            self._fail(error)
 
     def _path_of(self, blob: BlobHash) -> str | None:
         return self.core.workspace.folder.source(blob).path

@@ -142,8 +142,9 @@ class Contents(Protocol):
     def chunks(self, blob: BlobHash, path: str | None = None) -> Iterator[bytes] | None:
         """Return the bytes in pieces of at most 1 MiB, or ``None`` if nobody here has them.
 
-        The pieces are not verified until the last one was taken: the iterator then raises
-        ``CorruptContentError`` if they were not the blob.
+        What is not the blob when it is asked for is not handed out in part either. What becomes
+        another while the pieces are taken is found out with the last one: the iterator then raises
+        ``CorruptContentError``.
         """
 
     def keep(self, blob: BlobHash, content: bytes) -> None:

@@ -156,13 +156,14 @@ class Holdings:
         """A peer has these heads on its disk.
 
         Returns:
-            The files whose head both have stored, and those whose head is not known here.
+            The files whose head both have stored, and those whose head is news and not known here.
         """
         state = self._peers[peer]
         shared: list[FileId] = []
         unknown: list[FileId] = []
         vectors = dict(message.vectors)
         for file, fingerprint in message.heads:
+            is_news = state.told.get(file) != fingerprint
             state.told[file] = fingerprint
             if file in vectors:
                 state.beyond[file] = vectors[file]
@@ -173,7 +174,8 @@ class Holdings:
                     # It got this from us or a third node after we had announced it to others:
                     # without our word it would hold the file pending here for ever.
                     state.to_show[file] = None
-            elif not self.is_known(file, fingerprint):
+            elif is_news and not self.is_known(file, fingerprint):
+                # What was said before has been asked for: a reader's own version never comes.
                 unknown.append(file)
         if len(state.told) > self._told_max():
             state.told.clear()

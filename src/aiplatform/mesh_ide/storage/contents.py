@@ -143,8 +143,7 @@ class StoreContents:
             return _cut(content)
         if self._store.blob_size(blob) is not None:
             return self._archived_pieces(blob)
-        pieces = None if path is None else self._file_reader(path)
-        return None if pieces is None else _checked(blob, pieces, f"the file {path!r}")
+        return None if path is None else self._large_file(blob, path)
 
     def _small_file(self, blob: BlobHash, path: str) -> bytes | None:
         """Return a file's content if it is within one chunk and is the blob."""
@@ -155,6 +154,21 @@ class StoreContents:
         if next(pieces, None) is not None:
             return None
         return first if blake3(first).digest() == blob else None
+
+    def _large_file(self, blob: BlobHash, path: str) -> Iterator[bytes] | None:
+        """Return a file's pieces if it is the blob, which is known before any of them leaves.
+
+        Otherwise somebody's new bytes would go out under the old name: what was written there
+        meanwhile may be a private key. The second reading comes from the page cache.
+        """
+        pieces = self._file_reader(path)
+        if pieces is None:
+            return None
+        digest = blake3()
+        for piece in pieces:
+            digest.update(piece)
+        again = self._file_reader(path) if digest.digest() == blob else None
+        return None if again is None else _checked(blob, again, f"the file {path!r}")
 
     def keep(self, blob: BlobHash, content: bytes) -> None:
         """See ``Contents.keep``."""

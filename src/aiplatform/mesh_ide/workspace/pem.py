@@ -29,8 +29,14 @@ _BOUNDARY: Final = re.compile(rb"-----(BEGIN|END) ([A-Z0-9 ]{1,40})-----")
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]+={0,2}")
 _LONG: Final = re.compile(rb"[A-Za-z0-9+/]{40,}")
 """A key without its labels: the shortest one in base64 (32 bytes) has 43 of these in a row."""
-_DIGEST: Final = re.compile(rb"[0-9a-fA-F]{40,64}")
-"""A SHA-1 or SHA-256 in hexadecimal; bundles of certificates state theirs in a comment."""
+_HEX: Final = re.compile(rb"(?:[0-9a-fA-F]{2}\s?){12,}")
+"""Twelve bytes in hexadecimal and more: a serial number, a digest, or a key. Openssl prints keys
+with colons, and each private one after a word that ``_SECRET`` knows."""
+_DIGEST: Final = re.compile(rb"fingerprint|digest|serial|sha-?\d|md5", re.IGNORECASE)
+"""Words by which bundles of certificates introduce hexadecimal numbers."""
+_SECRET: Final = re.compile(rb"\b(?:priv|pass|secret|token)|-----", re.IGNORECASE)
+_WRAPPED: Final = re.compile(rb"[A-Za-z0-9+/]{12,}={0,2}")
+"""A line of this alone: a key in base64 without its labels, cut into short lines."""
 
 
 def is_public(content: bytes) -> bool:
@@ -59,7 +65,12 @@ def is_public(content: bytes) -> bool:
 
 def _is_harmless(line: bytes) -> bool:
     """Return whether a line outside of all blocks is an explanation, and no part of a key."""
-    if b"\0" in line or b"-----" in line or b"private" in line.lower():
+    try:
+        is_text = line.decode().isprintable()
+    except UnicodeDecodeError:
+        is_text = False
+    if not is_text or _SECRET.search(line) or _WRAPPED.fullmatch(line):
         return False
-    may_state_digests = line.startswith(b"#")
-    return all(may_state_digests and _DIGEST.fullmatch(run) for run in _LONG.findall(line))
+    if _DIGEST.search(line):
+        return True
+    return not (_HEX.search(line) or _LONG.search(line))

@@ -203,7 +203,7 @@ class Batch:
     def _clear(self, write: FileWrite, temp: str) -> None:
         """Remove what was prepared, but never somebody's bytes that had come out."""
         left = read_at(self._temp.fd, temp, self._freshness)
-        if left is None or left.blob == write.blob:
+        if left is None or (left.blob is not None and left.blob == write.blob):
             self._temp.discard(temp)
             return
         try:
@@ -293,7 +293,11 @@ class Batch:
             return self._change(Place(write, place.folder_fd, place.name, place.folder_fd, near))
         finally:
             left = read_at(place.folder_fd, near, self._freshness)
-            if left is not None and left.blob in {write.blob, write.expected}:
+            if (
+                left is not None
+                and left.blob is not None
+                and (left.blob in {write.blob, write.expected})
+            ):
                 discard_at(place.folder_fd, near)
             if self._durable:
                 sync_filesystem(place.folder_fd)

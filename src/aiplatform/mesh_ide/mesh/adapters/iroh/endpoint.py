@@ -37,9 +37,16 @@ class Listen(Enum):
 
 
 async def bind(
-    seed: bytes, listen: Listen, ports: Sequence[int], relay_url: str | None
+    seed: bytes,
+    listen: Listen,
+    ports: Sequence[int],
+    relay_url: str | None,
+    *,
+    accepts: bool = True,
 ) -> Endpoint:
     """Bind IPv4 and IPv6 to the first free of ``ports`` (0: any) and return the endpoint.
+
+    ``accepts``: others may dial it; otherwise it only dials.
 
     Raises:
         AddressInUseError: all of them are taken.
@@ -48,7 +55,8 @@ async def bind(
     for port in ports:
         for hosts in (listen.value, listen.value[:1]):  # the latter where IPv6 is switched off
             try:
-                return await _bind_once(seed, [f"{host}:{port}" for host in hosts], relay_url)
+                sockets = [f"{host}:{port}" for host in hosts]
+                return await _bind_once(seed, sockets, relay_url, accepts=accepts)
             except IrohError as error:
                 if any(word in error.debug_message() for word in _IN_USE):
                     break
@@ -58,11 +66,13 @@ async def bind(
     raise AddressInUseError(f"UDP {tried} taken by another program: choose another or 0 for any")
 
 
-async def _bind_once(seed: bytes, sockets: Iterable[str], relay_url: str | None) -> Endpoint:
+async def _bind_once(
+    seed: bytes, sockets: Iterable[str], relay_url: str | None, *, accepts: bool
+) -> Endpoint:
     builder = EndpointBuilder()  # type: ignore[no-untyped-call] # the binding's one bare __init__
     builder.apply_minimal()
     builder.secret_key(seed)
-    builder.alpns([LINK_ALPN, JOIN_ALPN])
+    builder.alpns([LINK_ALPN, JOIN_ALPN] if accepts else [])
     builder.relay_mode(
         RelayMode.custom_from_urls([relay_url]) if relay_url else RelayMode.disabled()
     )

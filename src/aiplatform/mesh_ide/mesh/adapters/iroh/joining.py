@@ -7,10 +7,13 @@ handshake proves the key of who asks (RFC 9001, with raw public keys as of RFC 7
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
-from iroh import Connection, IrohError
+from iroh import Connection, Endpoint, IrohError
 
 from aiplatform.mesh_ide.mesh.adapters.iroh.closing import CloseCode, close, explain
+from aiplatform.mesh_ide.mesh.adapters.iroh.reaching import NotReachedError, Reached
 from aiplatform.mesh_ide.mesh.adapters.joins import (
     ANSWER_TIMEOUT_S,
     READ_TIMEOUT_S,
@@ -60,12 +63,36 @@ async def _answer(connection: Connection, peer: NodeId, listener: LinkListener) 
         await connection.closed()  # the asker closes when it has read; closing first could cut it
 
 
-async def ask(connection: Connection, peer: NodeId, request: bytes) -> bytes:
+@asynccontextmanager
+async def limited(peer: NodeId, addresses: Sequence[str], timeout_s: float) -> AsyncIterator[None]:
+    """Limit the time of a request, and say in people's words why its peer was not reached.
+
+    Raises:
+        PeerUnreachableError: nobody answered, in time or as this peer.
+    """
+    where = ", ".join(addresses) or "no address"
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError:
+        raise PeerUnreachableError(
+            f"{short(peer)} did not answer at {where} within {timeout_s:g} s: check that it runs "
+            "and that UDP reaches it"
+        ) from None
+    except NotReachedError as error:
+        words = explain(error.words).detail
+        raise PeerUnreachableError(f"{short(peer)} gave no answer at {where}: {words}") from None
+
+
+async def ask(
+    reached: Reached, let_go: Callable[[Endpoint | None], None], peer: NodeId, request: bytes
+) -> bytes:
     """Send one request over a fresh connection, and return the answer. The caller limits the time.
 
     Raises:
         PeerUnreachableError: the request was turned away.
     """
+    connection = reached.connection
     try:
         stream = await connection.open_bi()
         sender = stream.send()
@@ -77,3 +104,4 @@ async def ask(connection: Connection, peer: NodeId, request: bytes) -> bytes:
         raise PeerUnreachableError(f"{short(peer)} gave no answer: {words}") from None
     finally:
         close(connection, CloseCode.SHUTDOWN, "done")
+        let_go(reached.spare)

@@ -26,6 +26,7 @@ from aiplatform.mesh_ide.mesh.adapters.iroh.closing import CloseCode, close, is_
 from aiplatform.mesh_ide.mesh.adapters.iroh.endpoint import is_loopback, usable_addresses
 from aiplatform.mesh_ide.mesh.adapters.tasks import TaskOwner
 from aiplatform.mesh_ide.model.ids import NodeId
+from aiplatform.mesh_ide.ports.errors import AddressInUseError
 
 HEAD_START_S: Final = 0.7
 """How long the endpoint's own dial goes before spares try the loopback addresses too."""
@@ -33,8 +34,8 @@ HEAD_START_S: Final = 0.7
 SPARE_TIMEOUT_S: Final = 2.5
 """For one address to answer a spare: handshake and a lost packet at a satellite's round trip."""
 
-SPARES_MAX: Final = 8
-"""At once, for one dial. Each costs 4 ms to bind and 1.2 MB."""
+SPARES_MAX: Final = 16
+"""That dial at once. Each costs 4 ms to bind, 1.2 MB and four descriptors."""
 
 MISTAKEN_MAX: Final = 1024
 """Peers remembered in whose place others answered."""
@@ -86,6 +87,7 @@ class Reaching:
         self._tasks = tasks
         self._mistaken: dict[NodeId, None] = {}
         self._spares: set[Endpoint] = set()
+        self._turns = asyncio.Semaphore(SPARES_MAX)
 
     async def connect(
         self, peer: NodeId, addresses: Sequence[str], relay_url: str | None, alpn: bytes
@@ -146,14 +148,13 @@ class Reaching:
                     if isinstance(outcome, Reached):
                         return outcome
                     failures.append(outcome)
-                    if is_other_key(outcome) and dial.peer not in self._mistaken:
-                        self._mistake(dial.peer)
+                    if dial.peer in self._mistaken:  # just found, or known before
                         untried = [one for one in dial.usable if one not in tried]
-            for address in untried[:SPARES_MAX]:
+            for address in untried:
                 dial.begin(self._by_spare(dial, address))
                 tried.add(address)
                 pending += 1
-            untried = untried[SPARES_MAX:]
+            untried = []
         return next(filter(is_other_key, failures), failures[0])
 
     def _mistake(self, peer: NodeId) -> None:
@@ -164,21 +165,32 @@ class Reaching:
 
     async def _by_own(self, dial: _Dial, addresses: list[str]) -> Reached:
         target = EndpointAddr(EndpointId.from_bytes(dial.peer), dial.relay_url, addresses)
-        return Reached(await self._endpoint.connect(target, dial.alpn))
+        try:
+            return Reached(await self._endpoint.connect(target, dial.alpn))
+        except IrohError as error:
+            if is_other_key(error.message()):
+                self._mistake(dial.peer)
+            raise
 
     async def _by_spare(self, dial: _Dial, address: str) -> Reached:
-        spare = await self._bind_spare()
-        self._spares.add(spare)
-        is_reached = False
-        try:
-            target = EndpointAddr(EndpointId.from_bytes(dial.peer), None, [address])
-            async with asyncio.timeout(SPARE_TIMEOUT_S):
-                connection = await spare.connect(target, dial.alpn)
-            is_reached = True
-            return Reached(connection, spare)
-        finally:
-            if not is_reached:
-                self.let_go(spare)
+        async with self._turns:
+            spare = await self._bind_spare()
+            self._spares.add(spare)
+            is_reached = False
+            try:
+                target = EndpointAddr(EndpointId.from_bytes(dial.peer), None, [address])
+                async with asyncio.timeout(SPARE_TIMEOUT_S):
+                    connection = await spare.connect(target, dial.alpn)
+                is_reached = True
+                return Reached(connection, spare)
+            except IrohError as error:
+                if is_other_key(error.message()) and is_loopback(address):
+                    # This machine's own other node: it says nothing of where the peer is.
+                    raise TimeoutError from None
+                raise
+            finally:
+                if not is_reached:
+                    self.let_go(spare)
 
     def _drop(self, outcome: Reached | str) -> None:
         if isinstance(outcome, Reached):
@@ -193,7 +205,7 @@ class Reaching:
             self._tasks.run(self._close(spare), "close a spare endpoint")
 
     async def _close(self, spare: Endpoint) -> None:
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, IrohError):
             async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await spare.close()
         self._spares.discard(spare)
@@ -212,7 +224,9 @@ async def _settle(
     try:
         outcomes.put_nowait(await attempt)
     except TimeoutError:
-        outcomes.put_nowait("timed out")
+        outcomes.put_nowait("no answer in time")
+    except AddressInUseError as error:  # no port is left for a spare
+        outcomes.put_nowait(str(error))
     except IrohError as error:
         outcomes.put_nowait(error.message())
 

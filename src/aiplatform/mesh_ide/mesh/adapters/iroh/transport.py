@@ -38,7 +38,7 @@ from aiplatform.mesh_ide.mesh.adapters.iroh.greeting import (
     encode_greeting,
     judge,
 )
-from aiplatform.mesh_ide.mesh.adapters.iroh.joining import ask, serve
+from aiplatform.mesh_ide.mesh.adapters.iroh.joining import ask, limited, serve
 from aiplatform.mesh_ide.mesh.adapters.iroh.link import Handshake, IrohLink, open_stream
 from aiplatform.mesh_ide.mesh.adapters.iroh.reaching import NotReachedError, Reached, Reaching
 from aiplatform.mesh_ide.mesh.adapters.joins import JoinGate, check_join_frame
@@ -129,7 +129,7 @@ class IrohTransport:
         return dialable_addresses(self._endpoint)
 
     async def _bind_spare(self) -> Endpoint:
-        return await bind(self._seed, self._listen, (0,), None)
+        return await bind(self._seed, self._listen, (0,), None, accepts=False)
 
     def allow(self, peers: frozenset[NodeId]) -> None:
         """See ``Transport.allow``."""
@@ -169,27 +169,11 @@ class IrohTransport:
     ) -> bytes:
         """See ``Transport.request_join``."""
         check_join_frame(request, "request")
-        where = ", ".join(addresses) or "no address"
         if self._reaching is None or not self._tasks.is_running:
             raise PeerUnreachableError(f"{short(peer)} cannot be dialled: the transport is closed")
-        reached: Reached | None = None
-        try:
-            async with asyncio.timeout(timeout_s):
-                reached = await self._reaching.connect(peer, addresses, self._relay_url, JOIN_ALPN)
-                return await ask(reached.connection, peer, request)
-        except TimeoutError:
-            raise PeerUnreachableError(
-                f"{short(peer)} did not answer at {where} within {timeout_s:g} s: check that it "
-                "runs and that UDP reaches it"
-            ) from None
-        except NotReachedError as error:
-            words = explain(error.words).detail
-            raise PeerUnreachableError(
-                f"{short(peer)} gave no answer at {where}: {words}"
-            ) from None
-        finally:
-            if reached is not None:
-                self._reaching.let_go(reached.spare)
+        async with limited(peer, addresses, timeout_s):
+            reached = await self._reaching.connect(peer, addresses, self._relay_url, JOIN_ALPN)
+            return await ask(reached, self._reaching.let_go, peer, request)
 
     def stats(self) -> tuple[LinkStats, ...]:
         """See ``Transport.stats``."""
@@ -244,15 +228,14 @@ class IrohTransport:
         if peer not in self._allowed:
             raise LinkOverError(LinkEnd.CLOSED_BY_US, "not a member: not dialled")
         where = ", ".join(dial.addresses) or "no address"
-        assert self._reaching is not None, "dials begin after the start"
+        reaching = self._reaching
+        assert reaching is not None, "dials begin after the start"
         self._serial += 1
         reached: Reached | None = None
         is_done = False
         try:
             async with asyncio.timeout(self._dial_timeout_s) as dial.deadline:
-                reached = await self._reaching.connect(
-                    peer, dial.addresses, self._relay_url, LINK_ALPN
-                )
+                reached = await reaching.connect(peer, dial.addresses, self._relay_url, LINK_ALPN)
                 connection = reached.connection
                 outgoing = await open_stream(connection, Channel.CONTROL, self._own_greeting())
                 incoming = await connection.accept_uni()
@@ -273,7 +256,7 @@ class IrohTransport:
         finally:
             if reached is not None and not is_done:
                 close(reached.connection, CloseCode.CROSSED, "this dial was given up")
-                self._reaching.let_go(reached.spare)
+                reaching.let_go(reached.spare)
 
     # --- being dialled ----------------------------------------------------------------------
 
