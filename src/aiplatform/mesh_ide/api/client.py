@@ -71,7 +71,8 @@ def not_served(state: Path | None, nobody: str = NOBODY) -> NotServedError:
         return NotServedError(nobody)
     if run.is_running:
         return NotServedError(
-            f"The node is starting or stopping (process {run.pid}): try again in a moment"
+            f"The node is starting or stopping (process {run.pid}): try again in a moment. If that "
+            "stays so, it was started with another XDG_RUNTIME_DIR (by cron or sudo, say)"
         )
     what = "The node ended unexpectedly" if run.is_of_this_boot else "The machine restarted"
     seen = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.seen_s))
