@@ -357,8 +357,9 @@ def test_a_content_that_is_missing_here_is_not_the_peers_lack() -> None:
     holdings.set_complete(file(1), is_complete=False)
     holdings.refresh([file(1)])
     assert holdings.lacking == 1
-    assert holdings.lacking_of([file(1), file(2)]) == {file(1)}
     assert file(1) in (holdings.pending_at(BEN) or ()), "the two do differ"
+    assert file(1) not in (holdings.lacked_by(BEN) or ())
+    assert holdings.lacked_by(CARL) is None, "nobody knows of one that is not there"
     assert holdings.has_it(BEN, file(1)) is None
     holdings.on_stored(BEN, side.stored(1))
     assert holdings.has_it(BEN, file(1)) is True

@@ -47,9 +47,8 @@ class Overview:
     def _peer(self, member: Member, stats: LinkStats | None) -> answers.Peer:
         core = self._subjects.core
         state, rtt_ms, detail = core.membership.link_state(member.node)
-        pending = core.replication.holdings.pending_at(member.node)
-        lacks = (pending or frozenset()) - core.replication.holdings.lacking_of(pending or ())
-        lacks -= core.replication.own_work.staying(lacks)
+        lacked = core.replication.holdings.lacked_by(member.node)
+        staying = core.replication.own_work.staying(lacked or ())
         return answers.Peer(
             node=member.node.hex(),
             label=member.label,
@@ -58,7 +57,7 @@ class Overview:
             state=state,
             rtt_ms=stats.rtt_ms if stats and stats.rtt_ms is not None else rtt_ms,
             address=stats.address if stats else "",
-            pending=None if pending is None else len(lacks),
+            pending=None if lacked is None else len(lacked - staying),
             is_in_step=core.replication.is_in_step(member.node),
             sent_bytes=stats.sent_bytes if stats else 0,
             received_bytes=stats.received_bytes if stats else 0,

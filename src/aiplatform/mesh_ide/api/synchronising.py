@@ -115,21 +115,19 @@ class Synchronising:
         offline: list[str] = []
         staying: set[FileId] = set()
         for member in self._subjects.others():
-            pending = core.replication.holdings.pending_at(member.node)
+            lacked = core.replication.holdings.lacked_by(member.node)
             state, _, _ = core.membership.link_state(member.node)
-            if pending is None:
+            if lacked is None:
                 if only_online:
                     offline.append(member.label)
                 else:
                     found.append(answers.MemberLack(member.label, state, None))
                 continue
-            # Where this node lacks a content, the two differ for that reason, not for the other's.
-            pending -= core.replication.holdings.lacking_of(pending)
             is_in_step = core.replication.is_in_step(member.node)
             # Each file is judged by itself, which costs: only at the end.
-            refused = own_work.staying(pending) if is_in_step else frozenset()
+            refused = own_work.staying(lacked) if is_in_step else frozenset()
             staying.update(refused)
-            lacks = len(pending) - len(refused)
+            lacks = len(lacked) - len(refused)
             if lacks or not is_in_step:
                 found.append(answers.MemberLack(member.label, state, lacks))
         if offline and len(offline) == len(self._subjects.others()):

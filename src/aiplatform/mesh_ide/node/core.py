@@ -257,9 +257,10 @@ class NodeCore:
                 self._is_going_on = False  # what is left is flushed after every event
             case EditText() | PutContent() | DeleteFile() | MoveFile():
                 return [*self.requests.handle(event, now_ms)]
-            case ReleaseHold() | RejectHold() | LookAgain() | DialAt():
-                return self._deciding.handle(event, now_ms)
-            case AddRosterRecords() | KeepRecords():
+            case (
+                ReleaseHold() | RejectHold() | LookAgain() | DialAt()
+                | AddRosterRecords() | KeepRecords()
+            ):  # fmt: skip
                 return self._deciding.handle(event, now_ms)
             case _:
                 return self._results.handle(event, now_ms)

@@ -88,10 +88,6 @@ class Holdings:
         """Return how many files are not wholly on this node's disk."""
         return self._ledger.known - len(self._stored)
 
-    def lacking_of(self, files: Iterable[FileId]) -> frozenset[FileId]:
-        """Return which of these files are not wholly on this node's disk."""
-        return frozenset(file for file in files if file not in self._stored)
-
     def refresh(self, files: Iterable[FileId]) -> None:
         """Bring fingerprints up to date after heads or contents changed."""
         for file in files:
@@ -253,6 +249,14 @@ class Holdings:
             return file not in state.pending
         told = state.told.get(file)
         return None if told is None else self.is_known(file, told)
+
+    def lacked_by(self, peer: NodeId) -> frozenset[FileId] | None:
+        """Return what is wholly here and this peer has not confirmed; ``None``: not connected.
+
+        Where this node lacks a content, the two differ for that reason, not for the other's.
+        """
+        state = self._peers.get(peer)
+        return None if state is None else frozenset(state.pending & self._stored)
 
     def is_owed(self, peer: NodeId) -> bool:
         """Return whether a connected peer has not confirmed everything; copies nothing."""
